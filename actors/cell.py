@@ -1,0 +1,331 @@
+"""The cell: what stays when an actor crashes.
+
+A cell has the actor's path, its mailbox and its Ref; the actor itself lives in an `Incarnation`, of which a cell has at
+most one at a time. When one ends, the cell tells its parent and keeps the mail; the parent starts the next one, or
+closes the cell. Cells form the tree: killing one kills those below it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import attrs
+import trio
+
+from .errors import ActorCrashed, ActorStopped
+from .incarnation import Incarnation
+from .mailbox import Mailbox
+from .messages import Call, ChildExit, Down, Message
+from .protocol import Unstarted
+from .reasons import Exit, Reason, describe, is_abnormal
+from .waiting import refuse_cycles
+
+if TYPE_CHECKING:
+    from .actor import Actor
+    from .context import Monitor
+    from .protocol import Methods
+    from .ref import Ref
+    from .system import System
+
+CellState: TypeAlias = Literal["starting", "running", "suspended", "stopping", "restarting", "stopped"]
+
+_uids = count(1)
+_UNSTARTED = Unstarted()
+
+
+class Startable(Protocol):
+    """What a cell needs to know of a child's spec. Times in seconds, None for no limit."""
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+
+    @property
+    def factory(self) -> Callable[[], Actor]:
+        """Makes the actor, anew for each incarnation."""
+
+    @property
+    def mailbox(self) -> int:
+        """How many messages may wait."""
+
+    @property
+    def shutdown_time(self) -> float | None:
+        """How long it may take to end, before it is killed."""
+
+    @property
+    def start_timeout(self) -> float | None:
+        """How long `on_start` may take."""
+
+    @property
+    def handler_timeout(self) -> float | None:
+        """How long a handler may take."""
+
+
+class Parent(Protocol):
+    """Who is told of a cell's exits."""
+
+    @property
+    def path(self) -> str:
+        """The first part of the cell's path."""
+
+    def child_exited(self, exit: ChildExit) -> None:
+        """An incarnation of a child has ended, and nobody had asked it to."""
+
+
+@attrs.frozen
+class Stats:
+    """What `Ref.stats()` tells."""
+
+    path: str
+    state: CellState
+    incarnation: int
+    """How many incarnations there were."""
+    waiting: int
+    """Messages in the mailbox, stashed ones too."""
+    bound: int
+    """How many may wait."""
+    senders: int
+    """Sends and calls that wait for room."""
+    handled: int
+    """Messages that the present incarnation has finished."""
+    crashes: int
+    """Abnormal exits of all incarnations."""
+    tasks: int
+    """Background tasks of the present incarnation."""
+
+
+class Cell:
+    """One place in the tree. Only its parent starts, closes and retires it."""
+
+    __slots__ = (
+        "__weakref__",
+        "children",
+        "crashes",
+        "held_up_by",
+        "incarnation",
+        "last_crash",
+        "last_exit",
+        "mailbox",
+        "methods",
+        "name",
+        "number",
+        "parent",
+        "path",
+        "ready",
+        "spec",
+        "state",
+        "system",
+        "traced",
+        "uid",
+        "watchers",
+        "why_closed",
+    )
+
+    def __init__(self, system: System, spec: Startable, parent: Parent) -> None:
+        self.system = system
+        self.spec = spec
+        self.parent = parent
+        self.name = spec.name
+        self.path = f"{parent.path}/{spec.name}"
+        self.uid = next(_uids)
+        self.mailbox = Mailbox(spec.mailbox)
+        self.ready: Incarnation | None = None
+        """The incarnation, while it is idle: it has to be woken, or runs a sync method in its caller's turn (I1)."""
+        self.incarnation: Incarnation | None = None
+        self.methods: Methods = _UNSTARTED
+        """Of the present or last incarnation."""
+        self.held_up_by: tuple[Cell, ...] = ()
+        """Those that have to end before its next incarnation begins."""
+        self.number = 0
+        self.crashes = 0
+        self.state: CellState = "stopped"
+        self.traced = 0
+        """How many trace it; each message is then an event."""
+        self.last_crash: str | None = None
+        """Why an incarnation last failed."""
+        self.last_exit: ChildExit | None = None
+        """How the last incarnation ended, until it was told."""
+        self.children: dict[str, Cell] | None = None
+        self.watchers: dict[Monitor, None] | None = None
+        self.why_closed = "is not running"
+        system.registry.add(self)
+
+    @property
+    def ref(self) -> Ref[Any]:
+        """A new Ref of this cell; all are equal."""
+        return self.system.ref_class(self, None)
+
+    # --- the parent's side
+
+    def child(self, spec: Startable) -> Cell:
+        """The cell below this one for a spec: the one that is there already (rule R1), or a new one."""
+        if self.children is None:
+            self.children = {}
+        cell = self.children.get(spec.name)
+        if cell is None:
+            cell = self.children[spec.name] = Cell(self.system, spec, self)
+        cell.spec = spec
+        return cell
+
+    async def start(self) -> None:
+        """Run a new incarnation: its factory, then `on_start`. Raises what they raise, or StartTimeout.
+
+        Not a checkpoint where nothing in it has to wait. Cancelled, it kills what it had begun to start.
+        """
+        assert self.incarnation is None, f"{self.path} is running already"
+        self.announce(final=False)
+        self.held_up_by = ()
+        self.number += 1
+        self.state = "starting"
+        self.mailbox.open()
+        incarnation = self.incarnation = Incarnation(self, self.number)
+        try:
+            await incarnation.start()
+        except trio.Cancelled:
+            incarnation.kill()
+            raise
+
+    def ask_to_stop(self, *, at_once: bool = False) -> None:
+        """Ask it to end within its shutdown time, or kill it. Its parent is not told: it is the parent who asks."""
+        if self.incarnation is not None:
+            self.incarnation.is_attended = True
+            if at_once:
+                self.incarnation.kill()
+            else:
+                self.incarnation.request_stop(Exit.SHUTDOWN)
+
+    async def stop(self, *, at_once: bool = False) -> None:
+        """`ask_to_stop`, and wait until it is over. Not a checkpoint where nothing has to wait."""
+        self.ask_to_stop(at_once=at_once)
+        await self.join()
+
+    async def join(self) -> None:
+        """Wait until no incarnation is running."""
+        if self.incarnation is not None:
+            await self.incarnation.join()
+
+    def kill(self) -> None:
+        """End it at once, and everything below it."""
+        if self.incarnation is not None:
+            self.incarnation.kill()
+
+    def hold_up(self, others: tuple[Cell, ...]) -> None:
+        """Its next incarnation has to wait until these have ended; or, given none, no more.
+
+        A call from one of them that waits in its mailbox could never be answered, and fails at once.
+        """
+        self.held_up_by = others
+        refuse_cycles(self)
+
+    def await_restart(self) -> None:
+        """It is down and will be started again: the mail waits."""
+        self.state = "restarting"
+        self.mailbox.open()
+        self.announce(final=False)
+
+    def close(self, why: str = "is not running") -> None:
+        """It is down and stays down until its parent says otherwise: whoever waits is told (rules R3, R7, S12)."""
+        self.state = "stopped"
+        self.why_closed = why
+        for message in self.mailbox.close():
+            self.refuse(message, why)
+        self.announce(final=True)
+        for child in (self.children or {}).values():
+            child.close(why)
+
+    def retire(self) -> None:
+        """This cell will never run again; a later one of the same name is another (rule R1)."""
+        for child in list((self.children or {}).values()):
+            child.retire()
+        self.close("was deleted")
+        self.system.registry.remove(self)
+        siblings = getattr(self.parent, "children", None)
+        if siblings is not None and siblings.get(self.name) is self:
+            del siblings[self.name]
+
+    def announce(self, *, final: bool) -> None:
+        """Tell those who watched the last incarnation, once (rule R6), and forget how it ended (rule X3)."""
+        watchers, exit = self.watchers, self.last_exit
+        self.last_exit = None
+        if watchers and exit is not None and self.incarnation is None:
+            self.watchers = None
+            down = Down(self.ref, exit.incarnation, exit.reason, final)
+            for monitor in watchers:
+                monitor.deliver(down)
+
+    # --- for whoever looks at it
+
+    def trace(self, on: bool) -> None:
+        """Make an event of each message, in this and later incarnations, until as many have said off as on."""
+        self.traced += 1 if on else -1
+        if self.incarnation is not None:
+            self.incarnation.runs_inline = self.incarnation.handler_timeout is None and not self.traced
+
+    def suspend(self, on: bool) -> None:
+        """Let its present incarnation take no message, or take them again; the mail waits. Raises ActorStopped."""
+        if self.incarnation is None:
+            raise ActorStopped(self.path, self.why_closed if self.state == "stopped" else "is not running")
+        self.incarnation.suspend(on)
+
+    # --- the incarnation's side
+
+    def child_exited(self, exit: ChildExit) -> None:
+        """Pass a child's exit on to the actor; without one, nobody will start that child again."""
+        if self.incarnation is not None and not self.incarnation.is_over:
+            self.incarnation.post(exit)
+        else:
+            exit.cell.close()
+
+    def exited(self, incarnation: Incarnation, reason: Reason, *, attended: bool) -> None:
+        """An incarnation is over."""
+        self.ready = self.incarnation = None
+        abnormal = is_abnormal(reason)
+        self.crashes += abnormal
+        self.state = "restarting"
+        self.last_exit = exit = ChildExit(self, incarnation.number, reason, trio.current_time())
+        self.system.exited(self, incarnation, reason)
+        refuse_cycles(self)
+        if not attended:
+            self.parent.child_exited(exit)
+
+    def forget_deferred(self, call: Call) -> None:
+        """A deferred reply was given."""
+        if self.incarnation is not None and self.incarnation.deferred is not None:
+            self.incarnation.deferred.pop(call, None)
+
+    def refuse(self, message: Message, why: str) -> None:
+        """Tell a caller that its message won't be handled; a cast becomes a dead letter."""
+        name, _, _, call = message
+        if call is None:
+            self.system.dead_letter(self.path, name, why)
+        else:
+            call.fail(lambda: ActorStopped(self.path, why))
+
+    def lose(self, message: Message, reason: Reason) -> None:
+        """The message in hand died with its incarnation (rule R4)."""
+        name, _, _, call = message
+        if call is None:
+            self.system.dead_letter(self.path, name, f"lost in a crash: {describe(reason)}")
+        elif is_abnormal(reason):
+            call.fail(lambda: ActorCrashed(self.path, call.method, reason))
+        else:
+            call.fail(lambda: ActorStopped(self.path, "stopped before it answered"))
+
+    # --- the callers' side
+
+    def stats(self) -> Stats:
+        """See `Stats`."""
+        now = self.incarnation
+        return Stats(
+            path=self.path,
+            state="suspended" if now is not None and now.suspended else self.state,
+            incarnation=self.number,
+            waiting=len(self.mailbox),
+            bound=self.mailbox.bound,
+            senders=len(self.mailbox.waiting or ()) - self.mailbox.gone,
+            handled=now.handled if now is not None else 0,
+            crashes=self.crashes,
+            tasks=now.running_tasks if now is not None else 0,
+        )

@@ -1,0 +1,493 @@
+"""One life of an actor, from its factory to its end.
+
+An incarnation has a task of its own only once something in it has to wait: an async handler, a cast, a timer. Until
+then its turns run in the task of whoever gives it one. Its task first handles signals (a lane of their own: never
+bounded, never dropped), then the mailbox, in batches, and parks when there is nothing to do.
+
+It ends for one of three reasons. *Stop*: after the message in hand, `on_stop` runs. *Failure*: whatever runs is
+cancelled, `on_stop` runs. *Kill*: whatever runs is cancelled, and that is all. Everything that it made ends with it
+(rule R5); then its parent is told; then the caller of the message in hand (rule I3: nobody learns of a crash before
+the supervisor).
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from collections.abc import Awaitable, Callable
+from inspect import isawaitable, iscoroutine, iscoroutinefunction, unwrap
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, enable_ki_protection, reschedule
+
+from .actor import Actor
+from .belongings import Belongings
+from .context import Context
+from .errors import ActorStopped, Ignore, SpecError, StartTimeout
+from .events import ActorStarted
+from .handling import handle_all
+from .messages import Call, ChildExit, Down, Message, Notice, Signal
+from .reasons import Exit, Reason, is_abnormal, plain
+from .turn import current, is_cancelled
+
+if TYPE_CHECKING:
+    from .cell import Cell
+    from .protocol import Methods
+    from .timers import Timer
+
+GRACE = 1.0
+"""Seconds that a killed incarnation has to end before it is a zombie."""
+
+
+@attrs.frozen
+class StopRequest:
+    """Asked to end, after what waits (`drain`) or after the message in hand."""
+
+    reason: Reason
+    drain: bool
+
+
+class Incarnation:
+    """See the module. Made and ended by its cell only."""
+
+    __slots__ = (
+        "_belongings",
+        "_bound_timer",
+        "_closing",
+        "_ended",
+        "_scope",
+        "_started",
+        "actor",
+        "attention",
+        "begun",
+        "cell",
+        "claimed",
+        "context",
+        "current",
+        "deferred",
+        "failure",
+        "handled",
+        "handler_timeout",
+        "is_attended",
+        "is_inline",
+        "is_over",
+        "is_spawned",
+        "is_started",
+        "is_winding_down",
+        "killed",
+        "lane",
+        "methods",
+        "number",
+        "parked",
+        "runs_inline",
+        "stashed",
+        "stop_request",
+        "suspended",
+        "task",
+        "waits",
+    )
+
+    actor: Actor
+    methods: Methods
+
+    def __init__(self, cell: Cell, number: int) -> None:
+        self.cell = cell
+        self.number = number
+        self.context = contextvars.copy_context()
+        self.context.run(current.set, self)
+        self.attention = False
+        """Something other than the queue wants a look."""
+        self.begun: tuple[Message, Awaitable[object]] | None = None
+        """A message whose handler has returned, in its caller's turn, something that is still to be awaited."""
+        self.claimed: Call | None = None
+        """The call in hand, once its handler has said that it will not answer by returning."""
+        self.current: Message | None = None
+        """The message in hand."""
+        self.deferred: dict[Call, None] | None = None
+        self.failure: Reason | None = None
+        self.handled = 0
+        self.handler_timeout = cell.spec.handler_timeout
+        self.is_attended = False
+        """Somebody waits for its end, so that the parent need not be told."""
+        self.is_inline = False
+        """A handler, or a sync `on_start`, runs in its caller's turn."""
+        self.is_over = False
+        self.is_spawned = False
+        """It has a task of its own, or soon will."""
+        self.is_started = False
+        self.is_winding_down = False
+        self.killed = False
+        self.lane: deque[Signal] | None = None
+        self.parked: Task | None = None
+        self.runs_inline = self.handler_timeout is None and not cell.traced
+        """Whether a sync message may be handled in its caller's turn, when it is idle."""
+        self.stashed: list[Message] | None = None
+        self.stop_request: StopRequest | None = None
+        self.suspended = False
+        self.task: Task | None = None
+        self.waits: list[Cell] = []
+        """Whom the message in hand waits for."""
+        self._belongings: Belongings | None = None
+        self._bound_timer: Timer | None = None
+        """Kills it, or detaches it, when its present phase takes too long."""
+        self._closing: Awaitable[object] | None = None
+        """What a sync `on_stop` returned, to be awaited."""
+        self._ended: trio.Event | None = None
+        self._scope: trio.CancelScope | None = None
+        """Around what its own task does now: its work, then its winding down."""
+        self._started: trio.Event | None = None
+
+    @property
+    def belongings(self) -> Belongings:
+        """What it made and has to let go of."""
+        if self._belongings is None:
+            self._belongings = Belongings()
+        return self._belongings
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether nothing new may begin in it."""
+        return self.is_over or self.is_winding_down or self.killed
+
+    @property
+    def running_tasks(self) -> int:
+        """How many background tasks there are."""
+        return len(self._belongings.tasks) if self._belongings is not None else 0
+
+    # --- the beginning
+
+    async def start(self) -> None:
+        """Run the factory and `on_start`; raise what they raise. Not a checkpoint if `on_start` is sync."""
+        try:
+            opening = self._open()
+        except BaseException as error:
+            self.failure = plain(error)
+            self.end(Exit.NORMAL if isinstance(error, Ignore) else self.failure)
+        else:
+            if self.killed or self.failure is not None:  # in its own sync on_start
+                _drop(opening)
+                self.end(Exit.KILLED if self.failure is None else self.failure)
+            elif opening is None:
+                self._is_up()
+                return
+            else:
+                timeout = self.cell.spec.start_timeout
+                if timeout is not None:
+                    self._bound(timeout, lambda: self.fail(StartTimeout(self.cell.path, timeout)))
+                self._spawn(opening=opening)
+        if not (self.is_over or self.is_started):
+            self._started = trio.Event()
+            await self._started.wait()
+        if self.is_over and not self.is_started:
+            if isinstance(self.failure, BaseException):
+                raise self.failure
+            raise ActorStopped(self.cell.path, "was stopped while it started")
+
+    def _open(self) -> Awaitable[object] | None:
+        self.is_inline = True
+        try:
+            return self.context.run(self._construct)
+        finally:
+            self.is_inline = False
+
+    def _construct(self) -> Awaitable[object] | None:
+        actor: object = self.cell.spec.factory()
+        if not isinstance(actor, Actor):
+            _drop(actor)  # of an async factory
+            raise SpecError(f"the factory of {self.cell.path} returned {actor!r}; it must return an Actor")
+        self.actor = actor
+        self.methods = self.cell.methods = actor._ukemi_methods
+        actor.ctx = Context(self)
+        if type(actor).on_start is Actor.on_start:
+            return None
+        opening = actor.on_start()
+        return opening if isawaitable(opening) else None
+
+    def _is_up(self) -> None:
+        self._bound(None, None)
+        self.is_started = True
+        cell = self.cell
+        if self.stop_request is None:
+            cell.state = "running"
+        cell.system.events.emit(ActorStarted(path=cell.path, incarnation=self.number))
+        if cell.mailbox.queue or self.attention:
+            self.wake()
+        elif self.task is None:
+            self.be_ready()
+        if self._started is not None:
+            self._started.set()
+
+    def be_ready(self) -> None:
+        """Idle: the next message has to wake it, or may be handled in its caller's turn (rule I1)."""
+        if not self.attention:
+            self.cell.ready = self
+
+    # --- being told something
+
+    def wake(self) -> None:
+        """There is something to do."""
+        task = self.parked
+        if task is not None:
+            self.parked = None
+            reschedule(task)
+        elif not self.is_spawned and self.is_started and not (self.is_inline or self.is_ending):
+            self._spawn()
+
+    def unpark(self, _: RaiseCancelT) -> Abort:
+        """Its parked task is cancelled."""
+        self.parked = None
+        return Abort.SUCCEEDED
+
+    def post(self, signal: Signal) -> None:
+        """Put a signal into the lane of its own (rule M8)."""
+        if self.is_over:
+            return
+        if self.lane is None:
+            self.lane = deque()
+        self.lane.append(signal)
+        self.look()
+
+    def notify(self, down: Down) -> None:
+        """Put a Down behind what is in the mailbox, where its sender's messages are; never dropped either."""
+        self.cell.mailbox.put_notice(Notice(self, down))
+        self.cell.ready = None
+        self.wake()
+
+    def look(self) -> None:
+        """Something other than the queue wants a look."""
+        self.attention = True
+        self.cell.ready = None
+        self.wake()
+
+    def take_exits(self) -> list[ChildExit]:
+        """The exits of children that wait in the lane, in order (rule S5)."""
+        exits = [signal for signal in self.lane or () if isinstance(signal, ChildExit)]
+        if exits and self.lane is not None:
+            self.lane = deque(signal for signal in self.lane if not isinstance(signal, ChildExit))
+        return exits
+
+    def request_stop(self, reason: Reason, *, drain: bool = False, hasten: bool = True) -> None:
+        """End after the message in hand, or after what waits; within the child's shutdown time.
+
+        `hasten` gives up a start that is under way.
+        """
+        if self.is_ending or self.stop_request is not None:
+            return
+        self.stop_request = StopRequest(reason, drain)
+        self.cell.state = "stopping"
+        self._bound(self.cell.spec.shutdown_time, self.kill)
+        if not self.is_started:
+            self.attention = True
+            if self.is_spawned and hasten:
+                self.fail(reason)
+        elif not self.is_spawned and not self.is_inline and not (drain and self.cell.mailbox.queue):
+            self.end(reason)
+        else:
+            self.look()
+            self.actor._stop_asked()
+
+    def fail(self, reason: Reason) -> None:
+        """End as crashed, whatever it is doing."""
+        if self.is_ending or self.failure is not None:
+            return
+        self.failure = reason
+        self.attention = True
+        self.cell.ready = None
+        if self._scope is not None:
+            self._bound(self.cell.spec.shutdown_time, self.kill)
+            self._scope.cancel()
+        elif self.is_started and not self.is_inline:
+            self.end(reason)
+
+    def kill(self) -> None:
+        """End without any further ado, and everything below. What does not end within the grace time is detached."""
+        if self.is_over or self.killed:
+            return
+        self.killed = self.attention = True
+        self.cell.ready = None
+        for child in list((self.cell.children or {}).values()):
+            child.kill()
+        if self._belongings is not None:
+            self._belongings.cancel_tasks()
+        self._bound(GRACE, self._detach)
+        if self._scope is not None:
+            self._scope.cancel()
+        elif not self.is_inline:
+            self.end(Exit.KILLED)
+
+    def suspend(self, on: bool) -> None:
+        """Take no message until resumed; stop and kill still work."""
+        self.suspended = on
+        self.look()
+
+    async def join(self) -> None:
+        """Wait until it is over."""
+        if not self.is_over:
+            if self._ended is None:
+                self._ended = trio.Event()
+            await self._ended.wait()
+
+    # --- its own task
+
+    def _spawn(self, *, opening: Awaitable[object] | None = None, ending: Reason | None = None) -> None:
+        self.cell.ready = None
+        self.is_spawned = True
+        self._scope = trio.CancelScope()
+        if self.killed:
+            self._scope.cancel()
+        self.context.run(self.cell.system.nursery.start_soon, self._main, opening, ending)
+
+    @enable_ki_protection
+    async def _main(self, opening: Awaitable[object] | None, ending: Reason | None) -> None:
+        """Its own task: from `opening` (an async `on_start`) on, or only its end."""
+        self.task = current_task()
+        self.context = self.task.context
+        reason = await self._work(opening) if ending is None else ending
+        if not self.is_over:
+            reason = await self._wind_down(reason)
+            await self._join_below()
+            self._over(reason)
+
+    async def _work(self, opening: Awaitable[object] | None) -> Reason:
+        assert self._scope is not None
+        try:
+            with self._scope:
+                if opening is not None:
+                    await opening
+                    self._is_up()
+                return await handle_all(self)
+        except BaseException as error:  # outside the scope, so that a Cancelled here is the runtime's or forged
+            if not self.killed and self.failure is None:
+                return Exit.KILLED if is_cancelled() else plain(error)
+        return self.failure if self.failure is not None and not self.killed else Exit.KILLED
+
+    # --- the end
+
+    def end(self, reason: Reason) -> None:
+        """Wind down from outside its own task; at once, where nothing has to be waited for."""
+        if self.is_over or self.is_winding_down:
+            return
+        runs_on_stop = self.is_started and not self.killed and type(self.actor).on_stop is not Actor.on_stop
+        if self.running_tasks or self.cell.children or (runs_on_stop and _is_async(self.actor.on_stop)):
+            self._end_in_its_task(reason)
+            return
+        self.is_winding_down = True
+        self.cell.ready = None
+        if runs_on_stop:
+            try:
+                closing = self.context.run(self.actor.on_stop, reason)
+            except BaseException as error:
+                reason = plain(error)
+            else:
+                if isawaitable(closing):
+                    self.is_winding_down = False
+                    self._closing = closing
+                    self._end_in_its_task(reason)
+                    return
+        self._over(reason)
+        if self._scope is not None:
+            self._scope.cancel()  # its parked task has nothing left to do
+
+    def _end_in_its_task(self, reason: Reason) -> None:
+        if self.is_spawned:
+            self.fail(reason)
+        else:
+            self._spawn(ending=reason)
+
+    async def _wind_down(self, reason: Reason) -> Reason:
+        """Cancel and join the background tasks, then `on_stop`; the reason, or the error of `on_stop` (rule S11)."""
+        self.is_winding_down = True
+        self.cell.ready = None
+        if not self.is_started:
+            self.failure = reason
+        runs_on_stop = self.is_started and type(self.actor).on_stop is not Actor.on_stop
+        if self.killed or reason is Exit.KILLED:
+            _drop(self._closing)
+            return Exit.KILLED
+        if not (self.running_tasks or runs_on_stop):
+            return reason
+        if is_abnormal(reason):
+            self._bound(self.cell.spec.shutdown_time, self.kill)
+        try:
+            with trio.CancelScope() as self._scope:
+                if self._belongings is not None:
+                    self._belongings.cancel_tasks()
+                    await self._belongings.join_tasks()
+                if runs_on_stop:
+                    result = self.actor.on_stop(reason) if self._closing is None else self._closing
+                    if isawaitable(result):
+                        await result
+        except BaseException as error:
+            if not self.killed and not is_cancelled():
+                return plain(error)
+            return Exit.KILLED
+        return Exit.KILLED if self.killed else reason
+
+    async def _join_below(self) -> None:
+        """Nothing of it outlives it. Bounded: what hangs is detached by the timer that its own kill has set."""
+        children = list((self.cell.children or {}).values())
+        if not (self.running_tasks or children):
+            return
+        self._bound(None, None)
+        with trio.CancelScope(shield=True):
+            for child in children:
+                child.kill()
+            for child in children:
+                await child.join()
+            if self.running_tasks:
+                self.belongings.cancel_tasks()
+                self._bound(GRACE, self._detach)
+                await self.belongings.join_tasks()
+
+    def _over(self, reason: Reason) -> None:
+        """Everything of it has ended: let go of what it held, tell the parent, then the caller in hand."""
+        if self.is_over:
+            return
+        self.is_over = True
+        if not self.is_started and self.failure is None:
+            self.failure = reason
+        cell, message = self.cell, self.current
+        self._bound(None, None)
+        if self.stashed:
+            cell.mailbox.unstash(self.stashed)
+            self.stashed = None
+        if self.begun is not None:
+            _drop(self.begun[1])
+        cell.exited(self, reason, attended=self.is_attended or not self.is_started)
+        if self._belongings is not None:
+            self._belongings.release(self, reason)
+        if message is not None and (message[3] is None or not message[3].settled):
+            cell.lose(message, reason)
+        for call in list(self.deferred or ()):
+            cell.lose((call.method, (), {}, call), reason)
+        for event in (self._ended, self._started):
+            if event is not None:
+                event.set()
+        if self.is_started:
+            self.failure = None  # whoever still holds a dead context must not keep its traceback alive (rule X3)
+
+    def _detach(self) -> None:
+        """Killed, and still not over: a zombie (rule S13)."""
+        if not self.is_over:
+            self.cell.system.zombie(self.cell, self.number)
+            self._over(Exit.KILLED)
+
+    def _bound(self, seconds: float | None, then: Callable[[], object] | None) -> None:
+        """From now on, call `then` after some time; replaces the last bound."""
+        if self._bound_timer is not None:
+            self._bound_timer.cancel()
+            self._bound_timer = None
+        if seconds is not None and then is not None:
+            self._bound_timer = self.cell.system.timers.at(trio.current_time() + seconds, then)
+
+
+def _drop(awaitable: object) -> None:
+    """Nobody will await it."""
+    if iscoroutine(awaitable):
+        awaitable.close()
+
+
+def _is_async(function: Callable[..., object]) -> bool:
+    return iscoroutinefunction(unwrap(function))

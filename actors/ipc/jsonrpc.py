@@ -1,0 +1,127 @@
+"""JSON-RPC 2.0 messages, without batches (the LSP base protocol has none)."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, TypeAlias
+
+import attrs
+import orjson
+
+from ..errors import UkemiError
+
+Id: TypeAlias = int | str | None
+
+
+class Code(enum.IntEnum):
+    """The error codes of JSON-RPC and LSP that are used here."""
+
+    PARSE_ERROR = -32700
+    INVALID_REQUEST = -32600
+    METHOD_NOT_FOUND = -32601
+    INVALID_PARAMS = -32602
+    INTERNAL_ERROR = -32603
+    NOT_INITIALIZED = -32002
+    REQUEST_CANCELLED = -32800
+    FAILED = -32000
+    """The request was understood, and failed; `data` says how."""
+
+
+class RpcError(UkemiError):
+    """An error answer; `data` may say more."""
+
+    def __init__(self, code: int, message: str, data: Any = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.data = data
+
+
+class BadMessage(RpcError):
+    """A message that is none; `id` is the request's that it may have been, for the answer."""
+
+    def __init__(self, code: int, message: str, id: Id = None) -> None:
+        super().__init__(code, message)
+        self.id = id
+
+
+@attrs.frozen
+class Request:
+    """Asks for an answer."""
+
+    id: int | str
+    method: str
+    params: dict[str, Any]
+
+
+@attrs.frozen
+class Notification:
+    """Asks for none."""
+
+    method: str
+    params: dict[str, Any]
+
+
+@attrs.frozen
+class Response:
+    """The answer: a result, or an error."""
+
+    id: Id
+    result: Any = None
+    error: RpcError | None = None
+
+
+RpcMessage: TypeAlias = Request | Notification | Response
+
+
+def encode(message: RpcMessage) -> bytes:
+    """A message as JSON. Raises TypeError for what JSON has no words for."""
+    data: dict[str, Any] = {"jsonrpc": "2.0"}
+    match message:
+        case Request(id, method, params):
+            data |= {"id": id, "method": method, "params": params}
+        case Notification(method, params):
+            data |= {"method": method, "params": params}
+        case Response(id, _, error) if error is not None:
+            data |= {"id": id, "error": {"code": int(error.code), "message": error.message, "data": error.data}}
+        case Response(id, result):
+            data |= {"id": id, "result": result}
+    return orjson.dumps(data)
+
+
+def decode(body: bytes) -> RpcMessage:
+    """The message in a body. Raises BadMessage, which is the answer that the sender is to be given."""
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadMessage(Code.PARSE_ERROR, f"the body is no JSON: {error}") from None
+    if not isinstance(data, dict) or data.get("jsonrpc") != "2.0":
+        raise BadMessage(Code.INVALID_REQUEST, 'a message is an object with "jsonrpc": "2.0"')
+    id = data.get("id")
+    if id is not None and (isinstance(id, bool) or not isinstance(id, int | str)):
+        raise BadMessage(Code.INVALID_REQUEST, f"the id {id!r} must be a whole number or a string")
+    return _call(data, id) if "method" in data else _response(data, id)
+
+
+def _call(data: dict[str, Any], id: Id) -> Request | Notification:
+    method, params = data["method"], data.get("params")
+    if not isinstance(method, str):
+        raise BadMessage(Code.INVALID_REQUEST, f"the method {method!r} must be a string", id)
+    if params is not None and not isinstance(params, dict):
+        raise BadMessage(Code.INVALID_PARAMS, "params must be an object, with the parameters by name", id)
+    if "id" not in data:
+        return Notification(method, params or {})
+    if id is None:
+        raise BadMessage(Code.INVALID_REQUEST, "the id of a request can't be null")
+    return Request(id, method, params or {})
+
+
+def _response(data: dict[str, Any], id: Id) -> Response:
+    error = data.get("error")
+    if error is None and "result" not in data:
+        raise BadMessage(Code.INVALID_REQUEST, "a message has a method, a result or an error", id)
+    if error is None:
+        return Response(id, data["result"])
+    if not isinstance(error, dict) or type(error.get("code")) is not int:
+        raise BadMessage(Code.INVALID_REQUEST, "an error is an object with a code and a message", id)
+    return Response(id, error=RpcError(error["code"], str(error.get("message", "")), error.get("data")))

@@ -1,0 +1,197 @@
+"""What travels between actors: messages, the slot that a caller waits on, and the signals of the lane of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import attrs
+from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
+
+from .errors import CallTimeout, UkemiError
+
+if TYPE_CHECKING:
+    from .cell import Cell
+    from .incarnation import Incarnation
+    from .reasons import Reason
+    from .ref import Ref
+    from .timers import Timer
+
+Message: TypeAlias = "tuple[str, tuple[Any, ...], dict[str, Any], Call | None]"
+"""A method's name, its arguments, and who waits for the reply (None for a cast). A bare tuple, since a cast must cost
+little more than a deque's append."""
+
+
+ON_DOWN = "on_down"
+"""The name under which a Down stands in the mailbox. No sender can use it, since hooks are no messages."""
+
+
+class Call:
+    """One caller's wait for one reply.
+
+    Exactly one of the reply, the callee's end, the deadline and the caller's cancellation settles it; whatever comes
+    later is dropped and harms nobody.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "caller",
+        "cell",
+        "deadline",
+        "error",
+        "is_inherited",
+        "method",
+        "queued",
+        "seconds",
+        "settled",
+        "taken",
+        "task",
+        "timer",
+        "value",
+    )
+
+    def __init__(self, cell: Cell, method: str) -> None:
+        self.cell = cell
+        self.caller: Incarnation | None = None
+        """The actor whose message in hand waits for it, if it is one's."""
+        self.method = method
+        self.seconds = 0.0
+        """How long it may take, and until when on trio's clock. 0 where nobody waits as long as that."""
+        self.deadline = 0.0
+        self.is_inherited = False
+        """Whether that is the deadline of its caller's own caller."""
+        self.task: Task | None = None
+        self.timer: Timer | None = None
+        self.value: Any = None
+        self.error: Callable[[], BaseException] | None = None
+        self.queued = False
+        self.taken = False
+        self.settled = False
+
+    def reply(self, value: Any) -> None:
+        """Settle with a value."""
+        if not self.settled:
+            self.settled = True
+            self.value = value
+            task = self.task
+            if task is not None:
+                self.task = None
+                reschedule(task)
+
+    def fail(self, error: Callable[[], BaseException]) -> None:
+        """Settle with an exception, made afresh by `error` when the caller takes it."""
+        if not self.settled:
+            self.error = error
+            self.reply(None)
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if not self.settled:
+            path, began = self.cell.path, self.taken
+            self.fail(lambda: CallTimeout(path, self.method, self.seconds, began))
+            if not began:
+                self.cell.mailbox.withdraw(self)
+
+    def abort(self, _: RaiseCancelT) -> Abort:
+        """The caller is cancelled while it waits. Not taken yet, the message never runs (rule M5)."""
+        self.task = None
+        self.settled = True
+        if not self.taken:
+            self.cell.mailbox.withdraw(self)
+        return Abort.SUCCEEDED
+
+
+class Notice(Call):
+    """A `Down` for one incarnation, in the mailbox behind what its sender had sent before (rule M8).
+
+    It is settled from the start, so that it counts against no bound.
+    """
+
+    __slots__ = ("down", "life")
+
+    def __init__(self, life: Incarnation, down: Down) -> None:
+        super().__init__(life.cell, ON_DOWN)
+        self.life = life
+        self.down = down
+        self.queued = self.settled = True
+
+
+class Reply:
+    """The handle of a deferred reply (`ctx.defer()`). Dropping it, in any thread, fails the caller at once (rule M9).
+
+    From another thread, answer with `trio.from_thread.run_sync(reply.send, value)`.
+    """
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+
+    def send(self, value: Any) -> None:
+        """Answer the caller. Only the first answer counts."""
+        self._check_thread("send")
+        self._call.cell.forget_deferred(self._call)
+        self._call.reply(value)
+
+    def fail(self, error: Exception) -> None:
+        """Answer the caller with an exception."""
+        self._check_thread("fail")
+        self._call.cell.forget_deferred(self._call)
+        self._call.fail(lambda: error)
+
+    def _check_thread(self, what: str) -> None:
+        if not self._call.cell.system.is_here:
+            to = f"{what} a deferred reply of {self._call.cell.path}"
+            raise UkemiError(f"{to} from another thread: use trio.from_thread.run_sync(reply.{what}, …)")
+
+    def __del__(self) -> None:
+        call = self._call
+        if not call.settled:
+            call.cell.system.run_here(_fail_dropped, call)
+
+
+def _fail_dropped(call: Call) -> None:
+    call.cell.forget_deferred(call)
+    call.fail(lambda: DroppedReply(call.cell.path, call.method))
+
+
+class DroppedReply(UkemiError):
+    """A deferred reply whose handle was dropped without an answer."""
+
+    def __init__(self, path: str, method: str) -> None:
+        super().__init__(f"{path} dropped the deferred reply to {method} without an answer")
+
+
+@attrs.frozen(eq=False)
+class Down:
+    """What a monitor yields, exactly once: the incarnation it watched has ended (rule R6)."""
+
+    ref: Ref[Any]
+    incarnation: int
+    reason: Reason
+    final: bool
+    """Whether no restart follows."""
+
+
+@attrs.frozen(eq=False)
+class ChildExit:
+    """What a parent is told when an incarnation of a child has ended."""
+
+    cell: Cell
+    incarnation: int
+    reason: Reason
+    at: float
+    """When it failed, on trio's clock, in seconds."""
+
+
+@attrs.frozen(eq=False)
+class Tick:
+    """A timer of the actor's own has come due."""
+
+    method: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    timer: Any
+
+
+Signal: TypeAlias = ChildExit | Tick

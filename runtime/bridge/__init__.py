@@ -1,0 +1,1 @@
+"""The bridge: what `ukemi run` starts."""

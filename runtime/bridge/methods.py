@@ -1,0 +1,224 @@
+"""The bridge's methods, declared in one place: name, parameters as a class, and what is done.
+
+A parameter class's fields are camelCase on the wire; what doesn't fit them is the client's error. Handlers run as
+background tasks of the client's session, so that they outlive its connection, and may take their time.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable
+from math import inf
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import cattrs
+import trio
+from cattrs.gen import make_dict_structure_fn, override
+
+from ...actors.ipc.jsonrpc import Code, RpcError
+from ...actors.ref import Ref
+from ...actors.terminal.commands import CommandResult, Commands
+from ...actors.terminal.integration import INTEGRATED, kind_of
+from ...actors.terminal.settings import TerminalSettings
+from ...supervisors.dynamic import DynamicSupervisor
+from ...supervisors.supervisor import Supervisor
+from ..nodes import node_of
+from .terminals import terminal_spec
+
+if TYPE_CHECKING:
+    from .session import ClientSession
+
+P = TypeVar("P")
+
+
+@attrs.frozen
+class Method:
+    """One method of the bridge."""
+
+    name: str
+    parameters: type[Any]
+    handler: Callable[[Any, Any], Awaitable[Any]]
+    in_order: str | None
+    """A parameter: a client's requests with the same value of it are run one after the other, as they came."""
+
+
+METHODS: dict[str, Method] = {}
+
+
+def method(
+    name: str, parameters: type[P], *, in_order: str | None = None
+) -> Callable[[Callable[[ClientSession, P], Awaitable[Any]]], Callable[[ClientSession, P], Awaitable[Any]]]:
+    """Declare a method."""
+
+    def declare(
+        handler: Callable[[ClientSession, P], Awaitable[Any]],
+    ) -> Callable[[ClientSession, P], Awaitable[Any]]:
+        METHODS[name] = Method(name, parameters, handler, in_order)
+        return handler
+
+    return declare
+
+
+def parameters_of(name: str, params: dict[str, Any]) -> Any:
+    """The parameters as an instance of the method's class. Raises RpcError for what doesn't fit."""
+    known = METHODS.get(name)
+    if known is None:
+        raise RpcError(Code.METHOD_NOT_FOUND, f"there is no method {name!r}; there are: {', '.join(sorted(METHODS))}")
+    try:
+        return _converter.structure(params, known.parameters)
+    except cattrs.BaseValidationError as error:
+        wrong = cattrs.transform_error(error, path="params", format_exception=_said)
+        raise RpcError(Code.INVALID_PARAMS, f"{name}: {'; '.join(_without_place(each) for each in wrong)}") from None
+
+
+def _said(error: BaseException, kind: type | None) -> str:
+    if isinstance(error, KeyError):
+        return f"{error.args[0]!r} is missing"
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        extra = ", ".join(repr(key) for key in sorted(error.extra_fields))
+        taken = ", ".join(sorted(_camel(field.name) for field in attrs.fields(error.cl)))
+        return f"unknown parameter {extra}; it takes{f': {taken}' if taken else ' none'}"
+    return str(error)
+
+
+def _without_place(said: str) -> str:
+    """A parameter's own name is in what is said; only what lies within one keeps its place."""
+    return said.removesuffix(" @ params")
+
+
+def _text(value: Any, _: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} must be a string")
+    return value
+
+
+def _whole(value: Any, _: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{value!r} must be a whole number")
+    return value
+
+
+def _number(value: Any, _: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise ValueError(f"{value!r} must be a number")
+    return float(value)
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)
+
+
+def _structure(kind: Any) -> Any:
+    names = {field.name: override(rename=_camel(field.name)) for field in attrs.fields(kind)}
+    return make_dict_structure_fn(kind, _converter, **names)  # type: ignore[arg-type]
+
+
+_converter = cattrs.Converter(forbid_extra_keys=True)
+_converter.register_structure_hook(str, _text)
+_converter.register_structure_hook(int, _whole)
+_converter.register_structure_hook(float, _number)
+_converter.register_structure_hook_factory(attrs.has, _structure)
+
+
+# --- the methods
+
+
+@attrs.frozen
+class CreateTerminal:
+    """Of `terminal/create`; what is left out is as the terminal's defaults are."""
+
+    shell: str | None = None
+    cwd: str | None = None
+    env: dict[str, str] | None = None
+    cols: int = 80
+    rows: int = 24
+
+
+@method("terminal/create", CreateTerminal)
+async def create_terminal(session: ClientSession, asked: CreateTerminal) -> dict[str, Any]:
+    """Start a terminal; its name."""
+    settings = TerminalSettings(session.new_terminal_name(), cwd=asked.cwd, cols=asked.cols, rows=asked.rows)
+    if asked.shell is not None:
+        settings.shell = asked.shell
+    if kind_of(settings.shell) == "sh":
+        those = ", ".join(INTEGRATED)
+        raise RpcError(Code.INVALID_PARAMS, f"the shell {settings.shell!r} can't be driven yet; these can: {those}")
+    settings.env |= asked.env or {}
+    await session.terminals.call(DynamicSupervisor.start_child, terminal_spec(settings))
+    return {"terminal": settings.name}
+
+
+@attrs.frozen
+class Execute:
+    """Of `terminal/execute`. `timeout` in seconds; without it the command may take any time."""
+
+    terminal: str
+    command: str
+    timeout: float | None = None
+
+
+@method("terminal/execute", Execute, in_order="terminal")
+async def execute(session: ClientSession, asked: Execute) -> dict[str, Any]:
+    """Run a command in a terminal; how it ended. What it prints comes as `terminal/output` meanwhile."""
+    if asked.timeout is not None and not 0 < asked.timeout < inf:
+        raise RpcError(Code.INVALID_PARAMS, f"timeout={asked.timeout!r} must be seconds above 0")
+    if "\0" in asked.command:
+        raise RpcError(Code.INVALID_PARAMS, "a command can't hold a NUL")
+    commands = session.terminal(asked.terminal, "commands").within(None)
+    session.follow_terminal(asked.terminal)
+    key = secrets.token_hex(8)
+    try:
+        result: CommandResult = await commands.call(Commands.execute, asked.command, asked.timeout, key)
+    except trio.Cancelled:
+        commands.cast(Commands.give_up, key)
+        raise
+    return {
+        "output": result.output.data,
+        "encoding": result.output.encoding,
+        "exitCode": result.exit_code,
+        "cwd": _readable(result.cwd),
+        "mode": result.mode,
+        "duration": result.duration,
+        "truncated": result.truncated,
+    }
+
+
+def _readable(folder: str | None) -> str | None:
+    """A folder's name as JSON can carry it: what is no UTF-8 in it is replaced."""
+    return None if folder is None else folder.encode(errors="surrogateescape").decode(errors="replace")
+
+
+@attrs.frozen
+class OneTerminal:
+    """Of what names a terminal and nothing else."""
+
+    terminal: str
+
+
+@method("terminal/close", OneTerminal)
+async def close_terminal(session: ClientSession, asked: OneTerminal) -> dict[str, Any]:
+    """End a terminal and all that runs in it."""
+    session.terminal(asked.terminal)
+    await session.terminals.call(DynamicSupervisor.stop_child, asked.terminal)
+    return {}
+
+
+@attrs.frozen
+class Nothing:
+    """Of what takes no parameters."""
+
+
+@method("terminal/list", Nothing)
+async def list_terminals(session: ClientSession, _: Nothing) -> dict[str, Any]:
+    """The terminals that there are."""
+    children = await session.terminals.call(DynamicSupervisor.children)
+    return {"terminals": [{"terminal": info.name, "state": info.state} for info in children]}
+
+
+@method("runtime/tree", Nothing)
+async def tree(session: ClientSession, _: Nothing) -> dict[str, Any]:
+    """The running tree, as of now."""
+    root: Ref[Supervisor] = session.ctx.find("/" + session.ctx.path.split("/")[1])
+    return attrs.asdict(node_of(root.cell))

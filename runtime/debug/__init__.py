@@ -1,0 +1,1 @@
+"""The debug socket: commands, server, client, and the REPL."""

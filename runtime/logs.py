@@ -1,0 +1,89 @@
+"""Logging: for people on the terminal, as JSON lines in a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from loguru import logger
+
+from ..actors.errors import UkemiError
+from ..actors.events import ActorExited, BackgroundFailed, Event, Zombie
+from ..supervisors.events import ChildRestarted, GaveUp, RestartDelayed
+
+if TYPE_CHECKING:
+    from loguru import Record
+
+_HUMAN = "<green>{time:HH:mm:ss.SSS}</green> <level>{level: <8}</level> <cyan>{extra[actor]}</cyan> {message}"
+LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
+_LARGEST = 10 * 1024 * 1024
+_KEPT = 3
+
+
+def set_up_logging(file: Path | None, level: str = "INFO") -> None:
+    """Send the program's log to standard error, and to a file that is rotated at 10 MiB (three are kept).
+
+    `level` is of what is shown on standard error; UkemiError names the levels if there is none of this name.
+    """
+    if level.upper() not in LEVELS:
+        raise UkemiError(f"there is no log level {level!r}; there are: {', '.join(LEVELS)}")
+    logger.remove()
+    logger.configure(extra={"actor": "-"})
+    logger.add(sys.stderr, level=level.upper(), format=_HUMAN, diagnose=False, backtrace=False)
+    if file is not None:
+        logger.add(
+            file,
+            level="DEBUG",
+            format=_json_line,
+            rotation=_LARGEST,
+            retention=_KEPT,
+            diagnose=False,
+            backtrace=False,
+            opener=_private,
+        )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _json_line(record: Record) -> str:
+    line: dict[str, Any] = {
+        "time": record["time"].isoformat(),
+        "level": record["level"].name,
+        **record["extra"],
+        "message": record["message"],
+        "source": f"{record['name']}:{record['line']}",
+    }
+    line.pop("line", None)
+    if record["exception"] is not None:
+        line["exception"] = repr(record["exception"].value)
+    try:
+        record["extra"]["line"] = orjson.dumps(line, default=str).decode()
+    except TypeError:  # what orjson does not take, such as the name of a file that is no UTF-8
+        record["extra"]["line"] = json.dumps(line, default=str, skipkeys=True)
+    return "{extra[line]}\n"
+
+
+def log_event(event: Event) -> None:
+    """Write what happens in a tree to the log."""
+    log = logger.bind(actor=event.path)
+    match event:
+        case GaveUp():
+            log.critical("gave up on {}: {}", event.child, event.reason)
+        case Zombie():
+            log.error("incarnation {} was killed and does not end; it is detached", event.incarnation)
+        case ActorExited(abnormal=True):
+            log.warning("incarnation {} crashed: {}", event.incarnation, event.reason)
+        case BackgroundFailed():
+            log.warning("a background task failed while its actor was ending: {}", event.reason)
+        case RestartDelayed():
+            log.info("waits {:.3g} s for start number {}: {}", event.delay, event.attempt, event.reason)
+        case ChildRestarted():
+            log.info("is up again after {:.3g} ms, restart {}", event.took * 1000, event.restarts)
+        case _:
+            log.debug("{}", event)

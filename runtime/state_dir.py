@@ -1,0 +1,129 @@
+"""The folder of one running tree: its sockets, its log, its crash dumps.
+
+    bridge.sock  debug.sock  journal.db  crashes/  log.jsonl
+
+Without `--state-dir` it lies in the user's state folder, under the tree's name. The folder is the owner's only (0700),
+and held by a lock while a runtime lives in it, which ends with its process however that ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import attrs
+import platformdirs
+
+from ..actors.errors import UkemiError
+from ..actors.ipc.sockets import LONGEST
+
+
+class StateDirError(UkemiError):
+    """The folder can't be used; the message says why, and what would help."""
+
+
+@attrs.define(eq=False)
+class StateDir:
+    """An opened state folder. Use as a context; leaving it lets go of the lock."""
+
+    path: Path
+    _lock: int | None = None
+
+    @property
+    def bridge_socket(self) -> Path:
+        """Where the bridge listens."""
+        return self.path / "bridge.sock"
+
+    @property
+    def debug_socket(self) -> Path:
+        """Where `ukemi repl` and `ukemi tree` connect."""
+        return self.path / "debug.sock"
+
+    @property
+    def log(self) -> Path:
+        """The log, as JSON lines."""
+        return self.path / "log.jsonl"
+
+    @property
+    def crashes(self) -> Path:
+        """The folder of the crash dumps."""
+        return self.path / "crashes"
+
+    def __enter__(self) -> StateDir:
+        """Make the folder where needed, and take its lock. Raises StateDirError."""
+        path = self.path
+        for socket in (self.bridge_socket, self.debug_socket):
+            size = len(os.fsencode(socket))
+            if size > LONGEST:
+                raise StateDirError(
+                    f"the state dir {path} is too long: {socket.name} in it would have {size} bytes, {LONGEST} fit"
+                )
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.crashes.mkdir(mode=0o700, exist_ok=True)
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise PermissionError(13, "Permission denied", str(path))
+            self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except FileExistsError:
+            raise StateDirError(f"the state dir {path} is no folder") from None
+        except OSError as error:
+            raise StateDirError(f"the state dir {path} can't be written: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._lock)
+            self._lock = None
+            raise StateDirError(
+                f"the state dir {path} is in use by a live runtime; choose another, or stop that one"
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def base_dir() -> Path:
+    """Where the state folders of this user's runtimes lie."""
+    return platformdirs.user_state_path("ukemi")
+
+
+def default_state_dir(tree: str) -> Path:
+    """The state folder of a tree that is told no other."""
+    return base_dir() / tree
+
+
+def is_live(path: Path) -> bool:
+    """Whether a runtime lives in this state folder."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
+def find_debug_socket(state_dir: Path | None) -> Path:
+    """The debug socket in this folder, or of the only runtime that the user has running.
+
+    Raises StateDirError where there is none, or where there are several to choose from.
+    """
+    if state_dir is not None:
+        socket = state_dir / "debug.sock"
+        if not socket.exists():
+            raise StateDirError(f"no runtime has its state in {state_dir} (there is no {socket.name})")
+        return socket
+    base = base_dir()
+    live = sorted(path for path in base.iterdir() if is_live(path)) if base.is_dir() else []
+    if not live:
+        raise StateDirError("no runtime is running under your default folder; name its folder with --state-dir")
+    if len(live) > 1:
+        raise StateDirError("several runtimes are running; choose with --state-dir: " + ", ".join(map(str, live)))
+    return live[0] / "debug.sock"

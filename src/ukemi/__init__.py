@@ -1,0 +1,80 @@
+"""ukemi: an actor runtime on trio, with Erlang-style let-it-crash supervision.
+
+Define actors (`Actor`), describe a tree (`supervisor`, `child`), run it (`run`, or `Runtime` inside a trio program).
+"""
+
+from .actors import (
+    Actor,
+    ActorCrashed,
+    ActorStopped,
+    AmbiguousName,
+    CalledItself,
+    CallTimeout,
+    CircuitOpen,
+    ComponentNotFound,
+    Down,
+    Exit,
+    Ignore,
+    IpcError,
+    MailboxFull,
+    OperationTimeout,
+    ParseError,
+    ProviderError,
+    Ref,
+    Reject,
+    ResourceExhausted,
+    SpecError,
+    UkemiError,
+    UnknownMethod,
+)
+from .runtime import Runtime, run
+from .supervisors import (
+    Backoff,
+    ChildStateError,
+    DynamicSupervisor,
+    StartFailed,
+    Supervisor,
+    SupervisorGaveUp,
+    child,
+    dynamic_supervisor,
+    supervisor,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Actor",
+    "ActorCrashed",
+    "ActorStopped",
+    "AmbiguousName",
+    "Backoff",
+    "CallTimeout",
+    "CalledItself",
+    "ChildStateError",
+    "CircuitOpen",
+    "ComponentNotFound",
+    "Down",
+    "DynamicSupervisor",
+    "Exit",
+    "Ignore",
+    "IpcError",
+    "MailboxFull",
+    "OperationTimeout",
+    "ParseError",
+    "ProviderError",
+    "Ref",
+    "Reject",
+    "ResourceExhausted",
+    "Runtime",
+    "SpecError",
+    "StartFailed",
+    "Supervisor",
+    "SupervisorGaveUp",
+    "UkemiError",
+    "UnknownMethod",
+    "__version__",
+    "child",
+    "dynamic_supervisor",
+    "run",
+    "supervisor",
+]

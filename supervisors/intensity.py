@@ -1,0 +1,30 @@
+"""Restart intensity: one sliding window per supervisor (OTP's `add_restart`)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+
+class RestartWindow:
+    """Counts restarts: more than `max_restarts` of them within `within` seconds are one too many.
+
+    It is enough to remember the last `max_restarts + 1`: they lie within the period if the oldest of them does. So a
+    restart costs the same however many came before (OTP walks every stamp in the window).
+    """
+
+    __slots__ = ("_stamps", "_within")
+
+    def __init__(self, max_restarts: int, within: float) -> None:
+        self._stamps: deque[float] = deque(maxlen=max_restarts + 1)
+        self._within = within
+
+    def __len__(self) -> int:
+        return len(self._stamps)
+
+    def add(self, now: float) -> bool:
+        """Count a restart at `now`, in seconds, no earlier than the last; whether that is one too many.
+
+        A stamp exactly `within` seconds old still counts.
+        """
+        self._stamps.append(now)
+        return len(self._stamps) == self._stamps.maxlen and now - self._stamps[0] <= self._within

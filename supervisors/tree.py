@@ -1,0 +1,158 @@
+"""The three functions that describe a tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import TypeVar
+
+import attrs
+
+from ..actors.actor import Actor
+from .backoff import Backoff
+from .dynamic import DynamicSupervisor
+from .spec import (
+    MAILBOX,
+    MAX_RESTARTS,
+    SHUTDOWN,
+    WITHIN,
+    ChildSpec,
+    DynamicSupervisorSpec,
+    Shutdown,
+    SupervisorSpec,
+    TreeSpec,
+    check_count,
+    check_intensity,
+    check_name,
+    check_tree,
+    child_spec,
+)
+from .strategy import AutoShutdown, RestartType, Strategy
+from .supervisor import Supervisor
+
+A = TypeVar("A", bound=Actor)
+
+
+def child(
+    name: str,
+    factory: Callable[[], A],
+    *,
+    restart: RestartType = "permanent",
+    shutdown: Shutdown = SHUTDOWN,
+    depends_on: Iterable[str] = (),
+    backoff: Backoff | None = None,
+    significant: bool = False,
+    mailbox: int = MAILBOX,
+    start_timeout: float | None = None,
+    handler_timeout: float | None = None,
+) -> ChildSpec:
+    """Describe a child: `factory()` makes the actor, anew for each incarnation.
+
+    - `restart`: "permanent" (always), "transient" (after an abnormal exit), "temporary" (never, and it is forgotten).
+    - `shutdown`: seconds that it has to end, "kill" to end it at once, None for no limit.
+    - `depends_on`: siblings that must be up before it; see the strategy "dependents".
+    - `backoff`: how long to wait before a restart; None: at once, and START_BACKOFF where a start fails.
+    - `significant`: whether its end may end the supervisor (`auto_shutdown`).
+    - `mailbox`: how many messages may wait.
+    - `start_timeout`: seconds that `on_start` may take; `handler_timeout`: seconds after which a handler counts as
+      hung, and the actor as failed. None: no limit.
+
+    Raises SpecError for a wrong value, and names it.
+    """
+    return child_spec(
+        name,
+        factory,
+        restart=restart,
+        shutdown=shutdown,
+        depends_on=depends_on,
+        backoff=backoff,
+        significant=significant,
+        mailbox=mailbox,
+        start_timeout=start_timeout,
+        handler_timeout=handler_timeout,
+    )
+
+
+def supervisor(
+    name: str,
+    *children: ChildSpec,
+    strategy: Strategy = "one_for_one",
+    max_restarts: int = MAX_RESTARTS,
+    within: float = WITHIN,
+    auto_shutdown: AutoShutdown = "never",
+    restart: RestartType = "permanent",
+    shutdown: Shutdown = None,
+    depends_on: Iterable[str] = (),
+    backoff: Backoff | None = None,
+    significant: bool = False,
+) -> ChildSpec:
+    """Describe a supervisor and its children; the root of a tree, or a child of another supervisor.
+
+    - `strategy`, when a child fails: "one_for_one" restarts it; "one_for_all" all; "rest_for_one" it and those after
+      it; "dependents" it and all that directly or indirectly depends on it.
+    - `max_restarts` within `within` seconds: one more, and the supervisor gives up, which is an abnormal exit.
+    - `auto_shutdown`: "any_significant" or "all_significant" end it (normally) when significant children have ended.
+    - The rest are a child's options; `shutdown` has no limit by default.
+
+    Raises SpecError for a wrong value, an unknown name or a cycle.
+    """
+    check_name(name)
+    tree = check_tree(SupervisorSpec(name, children, strategy, max_restarts, within, auto_shutdown))
+    return _subtree(name, tree, restart, shutdown, depends_on, backoff, significant)
+
+
+def dynamic_supervisor(
+    name: str,
+    *,
+    max_children: int | None = None,
+    max_restarts: int = MAX_RESTARTS,
+    within: float = WITHIN,
+    restart: RestartType = "permanent",
+    shutdown: Shutdown = None,
+    depends_on: Iterable[str] = (),
+    backoff: Backoff | None = None,
+    significant: bool = False,
+) -> ChildSpec:
+    """Describe a supervisor whose children are started at run time (`start_child`); None: any number of them."""
+    check_name(name)
+    check_intensity(name, max_restarts, within)
+    if max_children is not None:
+        check_count(name, "max_children", max_children, least=0)
+    tree = DynamicSupervisorSpec(name, inf if max_children is None else max_children, max_restarts, within)
+    return _subtree(name, tree, restart, shutdown, depends_on, backoff, significant)
+
+
+@attrs.frozen
+class _Launch:
+    """Makes the supervisor that a description asks for. Unlike a `partial` it equals its like, so that trees do."""
+
+    tree: TreeSpec = attrs.field(repr=False)
+
+    def __call__(self) -> Supervisor:
+        if isinstance(self.tree, DynamicSupervisorSpec):
+            return DynamicSupervisor(self.tree)
+        return Supervisor(self.tree)
+
+
+def _subtree(
+    name: str,
+    tree: TreeSpec,
+    restart: RestartType,
+    shutdown: Shutdown,
+    depends_on: Iterable[str],
+    backoff: Backoff | None,
+    significant: bool,
+) -> ChildSpec:
+    return child_spec(
+        name,
+        _Launch(tree),
+        tree,
+        restart=restart,
+        shutdown=shutdown,
+        depends_on=depends_on,
+        backoff=backoff,
+        significant=significant,
+        mailbox=MAILBOX,
+        start_timeout=None,
+        handler_timeout=None,
+    )

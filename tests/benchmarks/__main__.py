@@ -1,0 +1,48 @@
+"""`python -m tests.benchmarks`: measures everything, prints the tables, and writes docs/benchmarks.md.
+
+`--print` writes nothing; `--kernel` measures only the kernel and its peers.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import trio
+from tests.benchmarks import kernel, peers
+from tests.benchmarks.measure import table
+
+ROOT = Path(__file__).resolve().parents[2]
+DOC = ROOT / "docs" / "benchmarks.md"
+HEAD = f"""# Benchmarks
+
+Made by `make bench` on {date.today()}: Python {platform.python_version()}, trio {trio.__version__}, {os.cpu_count()} \
+cores, {platform.machine()}. The machine is shared and noisy: medians, and ratios to bare trio taken in the same run. \
+The targets of the kernel's rows are the design's."""
+NOTES = (ROOT / "tests" / "benchmarks" / "notes.md").read_text()
+
+
+def main() -> None:
+    """Measure and write."""
+    parts = [HEAD, "## Kernel", table(trio.run(kernel.rows)), NOTES.strip(), "## Peers, in the same run", peers.table()]
+    if "--kernel" not in sys.argv:
+        parts += ["## Parser", printed("parser"), "## Shells on PTYs", printed("pty")]
+    text = "\n\n".join(parts)
+    print(text)
+    if "--print" not in sys.argv:
+        DOC.write_text(text + "\n")
+
+
+def printed(name: str) -> str:
+    """What a benchmark of its own prints, as a block."""
+    command = [sys.executable, "-m", f"tests.benchmarks.{name}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return f"```\n{done.stdout.rstrip()}\n```"
+
+
+if __name__ == "__main__":
+    main()
