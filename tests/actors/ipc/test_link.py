@@ -164,9 +164,11 @@ async def test_notifications_come_once_and_in_order_however_often_the_connection
         terminal = await here.terminal(tmp_path)
         command = {
             "terminal": terminal,
-            "command": "for n in {1..2000}; do echo line $n; ((n % 100)) || read -t 0.01; done",
+            "command": "for n in {1..2000}; do echo line $n; ((n % 100)) || read -t 0.01; done; read < fifo",
             "requestKey": "1",
         }
+        os.mkfifo(tmp_path / "fifo")
+        gate = os.open(tmp_path / "fifo", os.O_RDWR)  # so that no answer comes before the last cut, however slow it is
 
         async def ask() -> None:
             with pytest.raises(ActorCrashed):
@@ -177,7 +179,9 @@ async def test_notifications_come_once_and_in_order_however_often_the_connection
                 nursery.start_soon(ask)
                 await trio.testing.wait_all_tasks_blocked()
                 here.cut()
+        os.write(gate, b"\n")
         await here.link.call(IpcLink.request, "terminal/execute", command)
+        os.close(gate)
         wanted = "".join(f"line {n}\r\n" for n in range(1, 2001))
         with trio.fail_after(PATIENCE):
             while "".join(note["data"] for note in await here.heard()) != wanted:
