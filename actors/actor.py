@@ -9,7 +9,7 @@ from .protocol import Methods
 
 if TYPE_CHECKING:
     from .context import Context
-    from .messages import ChildExit, Down
+    from .messages import ChildExit, ChildTells, Down
     from .reasons import Reason
 
 
@@ -66,6 +66,9 @@ class Actor:
 
     def _child_exited(self, exit: ChildExit) -> Any:
         """A child of this actor has ended. Only supervisors have children."""
+
+    def _child_tells(self, told: ChildTells) -> Any:
+        """A child that goes on has an action for its supervisor to carry out."""
 
 
 _RESERVED = frozenset(vars(Actor))

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import attrs
 import trio
 
-from .errors import ActorCrashed, ActorStopped
+from .errors import ActorCrashed, ActorStopped, CircuitOpen
+from .hold import Hold
 from .incarnation import Incarnation
 from .mailbox import Mailbox
 from .messages import Call, ChildExit, Down, Message
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from .actor import Actor
     from .context import Monitor
     from .protocol import Methods
+    from .recovery import Recovery
     from .ref import Ref
     from .system import System
 
-CellState: TypeAlias = Literal["starting", "running", "suspended", "stopping", "restarting", "stopped"]
+CellState: TypeAlias = Literal["starting", "running", "suspended", "stopping", "restarting", "stopped", "open"]
 
 _uids = count(1)
 _UNSTARTED = Unstarted()
@@ -102,8 +104,11 @@ class Cell:
     __slots__ = (
         "__weakref__",
         "children",
+        "circuit",
         "crashes",
+        "factory",
         "held_up_by",
+        "hold",
         "incarnation",
         "last_crash",
         "last_exit",
@@ -111,9 +116,11 @@ class Cell:
         "methods",
         "name",
         "number",
+        "pace",
         "parent",
         "path",
         "ready",
+        "recovery",
         "spec",
         "state",
         "system",
@@ -126,6 +133,8 @@ class Cell:
     def __init__(self, system: System, spec: Startable, parent: Parent) -> None:
         self.system = system
         self.spec = spec
+        self.factory = spec.factory
+        """Makes the actor: the spec's, or a fallback."""
         self.parent = parent
         self.name = spec.name
         self.path = f"{parent.path}/{spec.name}"
@@ -138,6 +147,14 @@ class Cell:
         """Of the present or last incarnation."""
         self.held_up_by: tuple[Cell, ...] = ()
         """Those that have to end before its next incarnation begins."""
+        self.hold: Hold | None = None
+        """What stands before the mailbox."""
+        self.pace: float | None = None
+        """Seconds between two messages, while it is throttled."""
+        self.recovery: Recovery | None = None
+        """What is done about failures, if not OTP's restart."""
+        self.circuit: Literal["open", "half-open"] | None = None
+        """None is closed: everything is let through."""
         self.number = 0
         self.crashes = 0
         self.state: CellState = "stopped"
@@ -150,7 +167,10 @@ class Cell:
         self.children: dict[str, Cell] | None = None
         self.watchers: dict[Monitor, None] | None = None
         self.why_closed = "is not running"
-        system.registry.add(self)
+        self._join_registry()
+
+    def _join_registry(self) -> None:
+        self.system.registry.add(self)
 
     @property
     def ref(self) -> Ref[Any]:
@@ -167,6 +187,7 @@ class Cell:
         if cell is None:
             cell = self.children[spec.name] = Cell(self.system, spec, self)
         cell.spec = spec
+        cell.factory = spec.factory
         return cell
 
     async def start(self) -> None:
@@ -179,7 +200,8 @@ class Cell:
         self.held_up_by = ()
         self.number += 1
         self.state = "starting"
-        self.mailbox.open()
+        if self.circuit is None:
+            self.mailbox.open()
         incarnation = self.incarnation = Incarnation(self, self.number)
         try:
             await incarnation.start()
@@ -228,8 +250,9 @@ class Cell:
     def close(self, why: str = "is not running") -> None:
         """It is down and stays down until its parent says otherwise: whoever waits is told (rules R3, R7, S12)."""
         self.state = "stopped"
+        self.circuit = None
         self.why_closed = why
-        for message in self.mailbox.close():
+        for message in (*self._unhold(), *self.mailbox.close()):
             self.refuse(message, why)
         self.announce(final=True)
         for child in (self.children or {}).values():
@@ -244,6 +267,124 @@ class Cell:
         siblings = getattr(self.parent, "children", None)
         if siblings is not None and siblings.get(self.name) is self:
             del siblings[self.name]
+
+    # --- a successor (rule S15)
+
+    async def prepare(self, factory: Callable[[], Actor]) -> Cell:
+        """Start another incarnation beside the present one, which goes on; it waits in a place of its own.
+
+        Raises what its start raises. Hand the result to `take_over`, or end it with `stop`.
+        """
+        standby = _Standby(self, factory)
+        await standby.start()
+        return standby
+
+    @property
+    def is_fit(self) -> bool:
+        """Whether its actor is up and not about to end."""
+        life = self.incarnation
+        return life is not None and life.is_started and not life.is_ending and life.failure is None
+
+    async def take_over(self, standby: Cell) -> bool:
+        """Let a prepared incarnation take the place of the present one between two messages, and its mail.
+
+        False if the prepared one has ended meanwhile; then the present one goes on.
+        """
+        if not standby.is_fit:
+            return False
+        await self.stop()
+        life = standby.incarnation
+        if life is None or not standby.is_fit:
+            return False
+        self.announce(final=False)
+        standby.incarnation = standby.ready = None
+        self.factory, self.number, self.state = standby.factory, standby.number, "running"
+        self.incarnation, self.methods = life, life.methods
+        if self.circuit is None:
+            self.mailbox.open()
+        self.mailbox.take_from(standby.mailbox)
+        life.move_to(self)
+        return True
+
+    # --- a circuit (rule S14)
+
+    def open_circuit(self) -> None:
+        """It is down for a time: calls fail at once, queued ones too; accepted casts are kept, new ones are lost."""
+        self.state, self.circuit = "open", "open"
+        held = self._unhold()
+        for message in self.mailbox.shut():
+            self._turn_call_away(message)
+        for message in held:
+            if message[3] is None:
+                self.mailbox.queue.appendleft(message)
+            else:
+                self._turn_call_away(message)
+        self.announce(final=False)
+
+    def half_open_circuit(self) -> None:
+        """One message at a time is let in as a probe: what was kept, then whoever comes first."""
+        self.circuit = "half-open"
+
+    def close_circuit(self) -> None:
+        """Everything is let through again."""
+        self.circuit = None
+        self.mailbox.open()
+
+    def lets_in(self) -> bool:
+        """Whether a message may enter though the mailbox is closed: it is the probe of a half-open circuit."""
+        life = self.incarnation
+        return (
+            self.circuit == "half-open"
+            and life is not None
+            and life.is_started
+            and life.current is None
+            and self.hold is None
+            and not self.mailbox.queue
+        )
+
+    def _turn_call_away(self, message: Message) -> None:
+        call = message[3]
+        if call is not None:
+            call.fail(lambda: CircuitOpen(self.path))
+
+    # --- what stands before the mailbox
+
+    def put_hold(self, hold: Hold) -> None:
+        """Let later mail wait until this is due."""
+        if self.hold is not None:
+            self.hold.release()
+        self.hold = hold
+        self.look()
+
+    def throttle(self, seconds: float | None) -> None:
+        """Let its messages through at this distance, or again as they come."""
+        self.pace = seconds
+        if self.incarnation is not None:
+            self.incarnation.choose_path()
+
+    def release_hold(self, call: Call) -> None:
+        """The caller of a message in hand has gone; held back, it is not wanted any more."""
+        if self.hold is not None and self.hold.message is not None and self.hold.message[3] is call:
+            self.hold.be_due()
+
+    def give_up(self, call: Call) -> None:
+        """The time of a call that had begun is over; with a recovery, so is its handler (`Cancel`)."""
+        self.release_hold(call)
+        if self.recovery is not None and self.incarnation is not None:
+            self.incarnation.give_up(call)
+
+    def look(self) -> None:
+        """Let its actor look at what is not in the mailbox."""
+        if self.incarnation is not None and not self.incarnation.is_over:
+            self.incarnation.look()
+
+    def _unhold(self) -> list[Message]:
+        hold, self.hold = self.hold, None
+        if hold is None:
+            return []
+        hold.release()
+        message = hold.message
+        return [] if message is None or (message[3] is not None and message[3].settled) else [message]
 
     def announce(self, *, final: bool) -> None:
         """Tell those who watched the last incarnation, once (rule R6), and forget how it ended (rule X3)."""
@@ -261,7 +402,7 @@ class Cell:
         """Make an event of each message, in this and later incarnations, until as many have said off as on."""
         self.traced += 1 if on else -1
         if self.incarnation is not None:
-            self.incarnation.runs_inline = self.incarnation.handler_timeout is None and not self.traced
+            self.incarnation.choose_path()
 
     def suspend(self, on: bool) -> None:
         """Let its present incarnation take no message, or take them again; the mail waits. Raises ActorStopped."""
@@ -284,7 +425,10 @@ class Cell:
         abnormal = is_abnormal(reason)
         self.crashes += abnormal
         self.state = "restarting"
-        self.last_exit = exit = ChildExit(self, incarnation.number, reason, trio.current_time())
+        action = incarnation.action
+        if action is None and abnormal and not attended and self.recovery is not None:
+            action = self.recovery.ended(incarnation, reason)
+        self.last_exit = exit = ChildExit(self, incarnation.number, reason, trio.current_time(), action)
         self.system.exited(self, incarnation, reason)
         refuse_cycles(self)
         if not attended:
@@ -294,6 +438,16 @@ class Cell:
         """A deferred reply was given."""
         if self.incarnation is not None and self.incarnation.deferred is not None:
             self.incarnation.deferred.pop(call, None)
+
+    def refusal(self) -> Exception:
+        """Why it takes no message."""
+        return ActorStopped(self.path, self.why_closed) if self.circuit is None else CircuitOpen(self.path)
+
+    def turn_away(self, name: str) -> None:
+        """A cast finds the mailbox closed: an error, or, while the circuit is open, a dead letter."""
+        if self.circuit is None:
+            raise self.refusal()
+        self.system.dead_letter(self.path, name, "its circuit is open")
 
     def refuse(self, message: Message, why: str) -> None:
         """Tell a caller that its message won't be handled; a cast becomes a dead letter."""
@@ -322,10 +476,30 @@ class Cell:
             path=self.path,
             state="suspended" if now is not None and now.suspended else self.state,
             incarnation=self.number,
-            waiting=len(self.mailbox),
+            waiting=len(self.mailbox) + (self.hold is not None and self.hold.message is not None),
             bound=self.mailbox.bound,
             senders=len(self.mailbox.waiting or ()) - self.mailbox.gone,
             handled=now.handled if now is not None else 0,
             crashes=self.crashes,
             tasks=now.running_tasks if now is not None else 0,
         )
+
+
+class _Standby(Cell):
+    """Where a successor is started and waits: it has the path and the Ref of the cell that it is to take over."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: Cell, factory: Callable[[], Actor]) -> None:
+        super().__init__(place.system, place.spec, place.parent)
+        self._place = place
+        self.factory = factory
+        self.number = place.number
+
+    def _join_registry(self) -> None:
+        """Nobody is to find it."""
+
+    @property
+    def ref(self) -> Ref[Any]:
+        """Of the place that it will have."""
+        return self._place.ref

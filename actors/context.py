@@ -59,6 +59,11 @@ class Context:
         return self._incarnation.number
 
     @property
+    def failure(self) -> BaseException | None:
+        """In a method that answers in place of one that failed (`@falls_back_to`): why it did."""
+        return self._incarnation.answers_for
+
+    @property
     def log(self) -> Any:
         """A logger that adds the path (loguru's, bound)."""
         from loguru import logger

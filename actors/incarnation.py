@@ -16,7 +16,7 @@ import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable
 from inspect import isawaitable, iscoroutine, iscoroutinefunction, unwrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -59,7 +59,9 @@ class Incarnation:
         "_ended",
         "_scope",
         "_started",
+        "action",
         "actor",
+        "answers_for",
         "attention",
         "begun",
         "cell",
@@ -70,7 +72,9 @@ class Incarnation:
         "failure",
         "handled",
         "handler_timeout",
+        "history",
         "is_attended",
+        "is_careful",
         "is_inline",
         "is_over",
         "is_spawned",
@@ -81,11 +85,13 @@ class Incarnation:
         "methods",
         "number",
         "parked",
+        "recent",
         "runs_inline",
         "stashed",
         "stop_request",
         "suspended",
         "task",
+        "turn",
         "waits",
     )
 
@@ -97,6 +103,10 @@ class Incarnation:
         self.number = number
         self.context = contextvars.copy_context()
         self.context.run(current.set, self)
+        self.action: Any = None
+        """What the supervisor is to do about its end."""
+        self.answers_for: BaseException | None = None
+        """The failure in whose place the method in hand answers."""
         self.attention = False
         """Something other than the queue wants a look."""
         self.begun: tuple[Message, Awaitable[object]] | None = None
@@ -109,6 +119,8 @@ class Incarnation:
         self.failure: Reason | None = None
         self.handled = 0
         self.handler_timeout = cell.spec.handler_timeout
+        self.history: Any = None
+        """What the recovery remembers of the tries of the message in hand."""
         self.is_attended = False
         """Somebody waits for its end, so that the parent need not be told."""
         self.is_inline = False
@@ -121,12 +133,16 @@ class Incarnation:
         self.killed = False
         self.lane: deque[Signal] | None = None
         self.parked: Task | None = None
-        self.runs_inline = self.handler_timeout is None and not cell.traced
-        """Whether a sync message may be handled in its caller's turn, when it is idle."""
+        remembers = cell.system.remembers
+        self.recent: deque[Message] | None = deque(maxlen=remembers) if remembers else None
+        """The last messages, for a crash dump."""
+        self.choose_path()
         self.stashed: list[Message] | None = None
         self.stop_request: StopRequest | None = None
         self.suspended = False
         self.task: Task | None = None
+        self.turn: trio.CancelScope | None = None
+        """Around the handler in hand, where it can be given up alone."""
         self.waits: list[Cell] = []
         """Whom the message in hand waits for."""
         self._belongings: Belongings | None = None
@@ -138,6 +154,14 @@ class Incarnation:
         self._scope: trio.CancelScope | None = None
         """Around what its own task does now: its work, then its winding down."""
         self._started: trio.Event | None = None
+
+    def choose_path(self) -> None:
+        """How carefully its messages have to be handled."""
+        is_watched = self.handler_timeout is not None or self.cell.traced > 0 or self.cell.pace is not None
+        recovery = self.cell.recovery
+        self.is_careful = is_watched or recovery is not None
+        self.runs_inline = not (is_watched or (recovery is not None and recovery.watches))
+        """Whether a sync message may be handled in its caller's turn, when it is idle."""
 
     @property
     def belongings(self) -> Belongings:
@@ -193,7 +217,7 @@ class Incarnation:
             self.is_inline = False
 
     def _construct(self) -> Awaitable[object] | None:
-        actor: object = self.cell.spec.factory()
+        actor: object = self.cell.factory()
         if not isinstance(actor, Actor):
             _drop(actor)  # of an async factory
             raise SpecError(f"the factory of {self.cell.path} returned {actor!r}; it must return an Actor")
@@ -212,6 +236,8 @@ class Incarnation:
         if self.stop_request is None:
             cell.state = "running"
         cell.system.events.emit(ActorStarted(path=cell.path, incarnation=self.number))
+        if cell.hold is not None:
+            self.attention = True
         if cell.mailbox.queue or self.attention:
             self.wake()
         elif self.task is None:
@@ -316,6 +342,17 @@ class Incarnation:
             self._scope.cancel()
         elif not self.is_inline:
             self.end(Exit.KILLED)
+
+    def give_up(self, call: Call) -> None:
+        """Nobody waits for this call any more: cancel its handler, if it is in hand."""
+        if self.turn is not None and self.current is not None and self.current[3] is call:
+            self.turn.cancel()
+
+    def move_to(self, cell: Cell) -> None:
+        """Go on in another cell, with its mail (rule S15)."""
+        self.cell = cell
+        self.choose_path()
+        self.look()
 
     def suspend(self, on: bool) -> None:
         """Take no message until resumed; stop and kill still work."""

@@ -79,6 +79,12 @@ class Mailbox:
         else:
             self._wait(message, None)
 
+    def put_probe(self, message: Message) -> None:
+        """Queue a call though the mailbox is closed: the probe of a half-open circuit."""
+        if message[3] is not None:
+            message[3].queued = True
+        self.queue.append(message)
+
     def put_waiting(self, message: Message) -> Sender:
         """Give a send its place; await the result to learn whether it got in."""
         sender = Sender(self)
@@ -165,24 +171,46 @@ class Mailbox:
 
     def close(self) -> Iterator[Message]:
         """Take nothing more; yield what was queued and not yet handled. Senders that wait are refused."""
+        left = [*self.queue, *self._shut()]
+        self.queue.clear()
+        self.stashed = 0
+        return (m for m in left if m[3] is None or not m[3].settled)
+
+    def shut(self) -> list[Message]:
+        """Take nothing more, but keep the casts; the calls that were queued. Senders that wait are refused."""
+        calls = [m for m in (*self.queue, *self._shut()) if m[3] is not None and not m[3].settled]
+        kept = [m for m in self.queue if m[3] is None]
+        self.queue.clear()
+        self.queue.extend(kept)
+        return calls
+
+    def _shut(self) -> list[Message]:
         self.is_closed = True
         self.room = -1
-        self.ghosts = self.gone = self.stashed = 0
-        left, waiting = list(self.queue), self.waiting or ()
-        self.queue.clear()
-        self.waiting = None
+        self.ghosts = self.gone = 0
+        waiting, self.waiting = self.waiting or (), None
+        left: list[Message] = []
         for message, sender in waiting:
             if sender is None:
                 left.append(message)
             elif not sender.gone:
                 sender.wake(refused=True)
-        return (m for m in left if m[3] is None or not m[3].settled)
+        return left
+
+    def take_from(self, other: Mailbox) -> None:
+        """Queue what waits in another mailbox, behind what waits in this one."""
+        for message in other.queue:
+            if type(message[3]) is Notice:
+                self.put_notice(message[3])
+            elif message[3] is None or not message[3].settled:
+                self.queue.append(message)
+        other.queue.clear()
 
     def open(self) -> None:
         """Take messages again, after `close`."""
         if self.is_closed:
             self.is_closed = False
-            self.room = self.bound
+            self.room = self.bound + self.ghosts - self.stashed
 
 
 def _has_gone(entry: tuple[Message, Sender | None]) -> bool:

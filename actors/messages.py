@@ -39,6 +39,8 @@ class Call:
         "cell",
         "deadline",
         "error",
+        "extended",
+        "is_default",
         "is_inherited",
         "method",
         "queued",
@@ -60,6 +62,10 @@ class Call:
         self.deadline = 0.0
         self.is_inherited = False
         """Whether that is the deadline of its caller's own caller."""
+        self.is_default = False
+        """Whether nobody has named it, so that it may be lengthened."""
+        self.extended = 0
+        """How often it was."""
         self.task: Task | None = None
         self.timer: Timer | None = None
         self.value: Any = None
@@ -86,11 +92,30 @@ class Call:
 
     def expire(self) -> None:
         """The deadline has passed."""
-        if not self.settled:
-            path, began = self.cell.path, self.taken
-            self.fail(lambda: CallTimeout(path, self.method, self.seconds, began))
-            if not began:
-                self.cell.mailbox.withdraw(self)
+        if self.settled or self._is_lengthened():
+            return
+        path, began = self.cell.path, self.taken
+        self.fail(lambda: CallTimeout(path, self.method, self.seconds, began))
+        if not began:
+            self.cell.mailbox.withdraw(self)
+        else:
+            self.cell.give_up(self)
+
+    def _is_lengthened(self) -> bool:
+        """Whether it has more time: its recovery's, or what its caller's own caller was given since."""
+        more = 0.0
+        asked = self.caller.current[3] if self.caller is not None and self.caller.current is not None else None
+        if self.is_inherited and asked is not None and not asked.settled:
+            more = asked.deadline - self.deadline
+        elif self.is_default and self.cell.recovery is not None:
+            more = self.cell.recovery.more_time(self)
+        if more <= 0:
+            return False
+        self.extended += 1
+        self.seconds += more
+        self.deadline += more
+        self.timer = self.cell.system.timers.at(self.deadline, self.expire)
+        return True
 
     def abort(self, _: RaiseCancelT) -> Abort:
         """The caller is cancelled while it waits. Not taken yet, the message never runs (rule M5)."""
@@ -98,6 +123,8 @@ class Call:
         self.settled = True
         if not self.taken:
             self.cell.mailbox.withdraw(self)
+        else:
+            self.cell.release_hold(self)
         return Abort.SUCCEEDED
 
 
@@ -182,6 +209,8 @@ class ChildExit:
     reason: Reason
     at: float
     """When it failed, on trio's clock, in seconds."""
+    action: Any = None
+    """What the cell's recovery says that the supervisor is to do; None: as OTP does."""
 
 
 @attrs.frozen(eq=False)
@@ -194,4 +223,13 @@ class Tick:
     timer: Any
 
 
-Signal: TypeAlias = ChildExit | Tick
+@attrs.frozen(eq=False)
+class ChildTells:
+    """What a parent is told of a child that goes on: an action for it to carry out."""
+
+    cell: Cell
+    action: Any
+    failure: Any
+
+
+Signal: TypeAlias = ChildExit | ChildTells | Tick

@@ -14,13 +14,15 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from .errors import UnknownMethod
+from .errors import SpecError, UnknownMethod
 
 F = TypeVar("F", bound=Callable[..., Any])
 MethodKey: TypeAlias = str | Callable[..., Any]
 
 _AT_ONCE = "__ukemi_at_once__"
 _LOCAL = "__ukemi_local__"
+_RETRYABLE = "__ukemi_retryable__"
+_FALLS_BACK_TO = "__ukemi_falls_back_to__"
 
 
 def at_once(function: F) -> F:
@@ -35,6 +37,27 @@ def local(function: F) -> F:
     return function
 
 
+def retryable(function: F) -> F:
+    """Mark a method whose message may be given again when it has failed: to run it twice does no harm."""
+    setattr(function, _RETRYABLE, True)
+    return function
+
+
+def falls_back_to(method: str) -> Callable[[F], F]:
+    """Name the method of the same actor that answers in place of this one, with the same arguments (`Fallback`).
+
+    It finds the error at `self.ctx.failure`; what it returns should say that it is second best.
+    """
+    if not isinstance(method, str) or not method.isidentifier():
+        raise SpecError(f"falls_back_to takes the name of a method of the same class, not {method!r}")
+
+    def mark(function: F) -> F:
+        setattr(function, _FALLS_BACK_TO, method)
+        return function
+
+    return mark
+
+
 @attrs.define(eq=False)
 class Method:
     """One message: its name, the function that handles it, and how many positional arguments that takes."""
@@ -47,6 +70,8 @@ class Method:
     fewest: int
     most: int
     signature: inspect.Signature
+    retryable: bool = False
+    falls_back_to: str | None = None
 
     @classmethod
     def of(cls, name: str, function: Callable[..., Any]) -> Method:
@@ -66,7 +91,8 @@ class Method:
                 fewest = sys.maxsize  # no count of positional arguments is enough: check() decides
         is_sync = not inspect.iscoroutinefunction(inspect.unwrap(function))
         at_once, local = getattr(function, _AT_ONCE, False), getattr(function, _LOCAL, False)
-        return cls(name, function, is_sync, at_once, local, fewest, most, signature)
+        marks = getattr(function, _RETRYABLE, False), getattr(function, _FALLS_BACK_TO, None)
+        return cls(name, function, is_sync, at_once, local, fewest, most, signature, *marks)
 
     def check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Raise the TypeError that a call with these arguments would, naming the method."""
@@ -91,6 +117,8 @@ class Methods(dict[MethodKey, Method]):
             self.own[name] = Method.of(name, function)
             if is_message_name(name):
                 self[name] = self.own[name]
+        for method in self.own.values():
+            self._check_fallback(method)
 
     def __missing__(self, key: MethodKey) -> Method:
         name = key if isinstance(key, str) else getattr(key, "__name__", repr(key))
@@ -101,6 +129,15 @@ class Methods(dict[MethodKey, Method]):
         if type(key) is FunctionType and len(self) < 4 * len(self.own) + 64:
             self[key] = method
         return method
+
+    def _check_fallback(self, method: Method) -> None:
+        if method.falls_back_to is None:
+            return
+        other = self.own.get(method.falls_back_to)
+        if other is None or other is method:
+            raise SpecError(
+                f"{self.owner}.{method.name} falls back to {method.falls_back_to!r}, which is no other method of it"
+            )
 
     def own_method(self, key: MethodKey) -> Method:
         """One of the actor's own methods, private ones too."""

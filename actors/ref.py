@@ -160,10 +160,13 @@ class Ref(Generic[A_co]):
             known.check(args, kwargs)
         call = Call(cell, known.name)
         mailbox = cell.mailbox
+        is_probe = False
         if mailbox.is_closed:
-            why = cell.why_closed
-            call.fail(lambda: ActorStopped(cell.path, why))
-            return call
+            is_probe = cell.lets_in()
+            if not is_probe:
+                refusal = cell.refusal()
+                call.fail(lambda: refusal)
+                return call
         life = cell.incarnation
         if known.at_once and life is not None and hasattr(life, "actor"):  # while it starts, too
             call.reply(known.function(life.actor, *args, **kwargs))
@@ -177,7 +180,10 @@ class Ref(Generic[A_co]):
             check_cycle(me.cell, cell)
             call.caller = me
             me.waits.append(cell)
-        mailbox.put_call((known.name, args, kwargs, call), call)
+        if is_probe:
+            mailbox.put_probe((known.name, args, kwargs, call))
+        else:
+            mailbox.put_call((known.name, args, kwargs, call), call)
         life = cell.ready
         if life is not None:
             cell.ready = None
@@ -208,6 +214,7 @@ class Ref(Generic[A_co]):
         seconds = self._timeout
         if seconds is None:
             seconds = system.timeouts.of(call.method)
+            call.is_default = True
         now = system.now()
         call.seconds = seconds
         call.deadline = now + seconds
@@ -231,9 +238,11 @@ class Ref(Generic[A_co]):
         mailbox = cell.mailbox
         queue = mailbox.queue
         if len(queue) >= mailbox.room:
-            if mailbox.is_closed:
-                raise ActorStopped(cell.path, cell.why_closed)
-            raise MailboxFull(cell.path, mailbox.bound)
+            if not mailbox.is_closed:
+                raise MailboxFull(cell.path, mailbox.bound)
+            if not cell.lets_in():
+                cell.turn_away(known.name)
+                return
         queue.append((known.name, args, kwargs, None))
         if life is not None:
             cell.ready = None
@@ -254,7 +263,7 @@ class Ref(Generic[A_co]):
             return
         known = self._known(method, args, kwargs)
         if not await mailbox.put_waiting((known.name, args, kwargs, None)).wait():
-            raise ActorStopped(cell.path, cell.why_closed)
+            cell.turn_away(known.name)
 
     def _known(self, method: MethodKey, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Method:
         known = self._cell.methods[method]

@@ -55,6 +55,10 @@ class Registry:
         else:
             del self._names[cell.name]
 
+    def get(self, path: str) -> Cell | None:
+        """The cell of this path, if there is one."""
+        return self._paths.get(path)
+
     def find(self, name_or_path: str) -> Cell:
         """The cell of this path or unique name; ComponentNotFound or AmbiguousName otherwise."""
         if not isinstance(name_or_path, str):

@@ -70,6 +70,12 @@ class System:
         self.ref_class: type[Ref[Any]] = Ref
         self._crash_listeners: dict[Callable[[Crash], None], None] = {}
         self.zombies = 0
+        self.remembers = 0
+        """How many of its last messages each actor remembers, for a crash dump."""
+        self.shared: dict[type, Any] = {}
+        """What the rooms above share in one runtime, by its class."""
+        self.stop_runtime: Callable[[], None] | None = None
+        """Stops the whole runtime in order."""
         self._failing: deque[tuple[Incarnation, Reason]] = deque()
         self.now = trio.current_time
         """Seconds on trio's clock."""

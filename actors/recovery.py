@@ -1,0 +1,72 @@
+"""What is done about a failure at the actor's own cell: the seam between an actor and the policy above it.
+
+A cell may have a `Recovery`, which its supervisor has made of a policy. It is asked when a handler has raised, and its
+verdict is carried out at once: what needs no supervisor (resume, retry, another method's answer) waits for none (rule
+S10). It also says with which action the supervisor is to meet the end of an incarnation. A cell without one has OTP's
+policy: every exception that is no rejection is a crash.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import attrs
+
+if TYPE_CHECKING:
+    from .incarnation import Incarnation
+    from .messages import Call, Message
+    from .reasons import Reason
+
+
+@attrs.frozen
+class Answer:
+    """The caller gets the error itself; the actor keeps its state and goes on."""
+
+
+@attrs.frozen
+class Repeat:
+    """The message is given again after `delay` seconds, or once the actor at `until_up` has been started."""
+
+    delay: float
+    history: Any
+    """What the recovery remembers of the message's tries."""
+    until_up: str | None = None
+
+
+@attrs.frozen
+class AnswerBy:
+    """This method of the actor answers in place of the one that failed."""
+
+    method: str
+
+
+@attrs.frozen
+class Crash:
+    """The incarnation ends; the supervisor carries out `action`, or OTP's, a restart."""
+
+    action: Any = None
+    keep: bool = False
+    """Whether the message is given again to the next incarnation."""
+    history: Any = None
+
+
+Verdict: TypeAlias = Answer | Repeat | AnswerBy | Crash
+
+
+class Recovery(Protocol):
+    """Decides for one cell. It must be quick and not raise."""
+
+    watches: bool
+    """Whether it is told of each message that was handled, which takes the quick paths away."""
+
+    def message_failed(self, life: Incarnation, message: Message | None, error: BaseException, history: Any) -> Verdict:
+        """A handler has raised; `message` is None where it had put its message aside."""
+
+    def ended(self, life: Incarnation, reason: Reason) -> Any:
+        """The action upon an abnormal end that no message has brought about, or on which nobody has decided."""
+
+    def succeeded(self, method: str, seconds: float) -> None:
+        """A message was handled, if `watches`."""
+
+    def more_time(self, call: Call) -> float:
+        """Seconds by which a default deadline that has just passed is to be lengthened; 0 for none."""
