@@ -18,6 +18,7 @@ from .handling import BATCH
 from .reasons import Reason, describe, is_abnormal
 from .ref import Ref
 from .registry import Registry
+from .timeouts import Timeouts
 from .timers import Timers
 from .topics import Topics
 
@@ -26,24 +27,10 @@ if TYPE_CHECKING:
 
     from .cell import Cell
     from .incarnation import Incarnation
-    from .messages import Call
+    from .messages import Call, Message
 
 DEAD_LETTERS = "ukemi.dead-letters"
 """The topic of `DeadLetter` events."""
-DEFAULT_TIMEOUT = 30.0
-"""Seconds that a call may take, unless somebody says otherwise (spec, "Timeout Management")."""
-
-
-@attrs.define
-class Timeouts:
-    """How long a call may take, in seconds, by the message's name (spec, "Timeout Management")."""
-
-    default: float = DEFAULT_TIMEOUT
-    overrides: dict[str, float] = attrs.field(factory=dict)
-
-    def of(self, operation: str) -> float:
-        """The override for this operation, else the default."""
-        return self.overrides.get(operation, self.default) if self.overrides else self.default
 
 
 @attrs.frozen(eq=False)
@@ -55,6 +42,9 @@ class Crash:
     method: str | None
     error: BaseException
     state: Any
+    """The actor."""
+    recent: tuple[Message, ...] = ()
+    """The last messages that it took, oldest first, where the system lets actors remember them."""
 
 
 class System:
@@ -95,9 +85,11 @@ class System:
         self.clock = _stopwatch()
         async with trio.open_nursery() as self.nursery:
             self.nursery.start_soon(self.timers.run)
+            self.timeouts.timers = self.timers
             try:
                 yield self
             finally:
+                self.timeouts.timers = None
                 self.nursery.cancel_scope.cancel()
 
     @property
@@ -136,7 +128,8 @@ class System:
         if self._crash_listeners and isinstance(reason, BaseException):
             method = incarnation.current[0] if incarnation.current is not None else None
             actor = getattr(incarnation, "actor", None)
-            crash = Crash(cell.path, incarnation.number, method, reason, actor)
+            recent = tuple(incarnation.recent or ())
+            crash = Crash(cell.path, incarnation.number, method, reason, actor, recent)
             for listener in list(self._crash_listeners):
                 listener(crash)
 

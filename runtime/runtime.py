@@ -26,7 +26,8 @@ from ..actors.messages import ChildExit
 from ..actors.reasons import describe, is_abnormal, plain
 from ..actors.ref import Ref
 from ..actors.registry import SERVICES
-from ..actors.system import System, Timeouts
+from ..actors.system import System
+from ..actors.timeouts import Timeouts
 from ..actors.wire import WireRef
 from ..supervisors.spec import ChildSpec
 from ..supervisors.tree import supervisor
@@ -53,7 +54,8 @@ class _Outside:
 class Runtime:
     """Runs a tree: `async with Runtime(tree) as runtime: …`.
 
-    - `call_timeout`: seconds that a call may take by default; `timeouts` overrides it by message name.
+    - `call_timeout`: seconds that a call may take by default; `timeouts`: by its message's name, and of what else an
+      application bounds with `runtime.timeouts.limit(…)`.
     - `seed`: of the one source of randomness (rule D1).
     - `encode_messages`: encode and decode every message, as if it travelled (rule X5); for tests. None: as the
       environment variable UKEMI_ENCODE_MESSAGES says.
@@ -78,7 +80,7 @@ class Runtime:
         if tree.name == SERVICES:
             raise SpecError(f"the tree can't be named {SERVICES!r}, which is the name of the runtime's own services")
         self.spec = tree
-        self.system = System(seed=seed, timeouts=Timeouts(call_timeout, dict(timeouts or {})))
+        self.system = System(seed=seed, timeouts=Timeouts(call_timeout, timeouts))
         if encode_messages is None:
             encode_messages = os.environ.get("UKEMI_ENCODE_MESSAGES", "") not in ("", "0")
         if encode_messages:
@@ -190,6 +192,11 @@ class Runtime:
     def events(self) -> EventLog:
         """What happened, and what happens: iterate it, or `async with runtime.events.follow() as channel`."""
         return self.system.events
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long operations may take; can be overridden while it runs."""
+        return self.system.timeouts
 
     @overload
     def ref(self, name_or_path: str, type: type[A]) -> Ref[A]: ...
