@@ -31,6 +31,7 @@ from ..actors.timeouts import Timeouts
 from ..actors.wire import WireRef
 from ..supervisors.spec import ChildSpec
 from ..supervisors.tree import supervisor
+from .metrics import Metrics
 from .nodes import Node, node_of
 from .reports import CrashReport, CrashReporter
 
@@ -197,6 +198,14 @@ class Runtime:
     def timeouts(self) -> Timeouts:
         """How long operations may take; can be overridden while it runs."""
         return self.system.timeouts
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is recorded of operations."""
+        found: Metrics | None = self.system.shared.get(Metrics)
+        if found is None:
+            found = self.system.shared[Metrics] = Metrics(lambda: self.system.clock())
+        return found
 
     @overload
     def ref(self, name_or_path: str, type: type[A]) -> Ref[A]: ...
