@@ -122,6 +122,7 @@ class Cell:
         "ready",
         "recovery",
         "spec",
+        "standby",
         "state",
         "system",
         "traced",
@@ -158,6 +159,8 @@ class Cell:
         self.number = 0
         self.crashes = 0
         self.state: CellState = "stopped"
+        self.standby: Cell | None = None
+        """Where a successor is, or is being started."""
         self.traced = 0
         """How many trace it; each message is then an event."""
         self.last_crash: str | None = None
@@ -224,14 +227,17 @@ class Cell:
         await self.join()
 
     async def join(self) -> None:
-        """Wait until no incarnation is running."""
+        """Wait until no incarnation is running, nor a successor."""
         if self.incarnation is not None:
             await self.incarnation.join()
+        if self.standby is not None and self.standby.incarnation is not None:
+            await self.standby.incarnation.join()
 
     def kill(self) -> None:
         """End it at once, and everything below it."""
-        if self.incarnation is not None:
-            self.incarnation.kill()
+        for cell in (self, self.standby):
+            if cell is not None and cell.incarnation is not None:
+                cell.incarnation.kill()
 
     def hold_up(self, others: tuple[Cell, ...]) -> None:
         """Its next incarnation has to wait until these have ended; or, given none, no more.
@@ -270,14 +276,26 @@ class Cell:
 
     # --- a successor (rule S15)
 
-    async def prepare(self, factory: Callable[[], Actor]) -> Cell:
-        """Start another incarnation beside the present one, which goes on; it waits in a place of its own.
+    async def prepare(self, factory: Callable[[], Actor]) -> None:
+        """Start another incarnation beside the present one, which goes on; it waits as `standby`.
 
-        Raises what its start raises. Hand the result to `take_over`, or end it with `stop`.
+        Raises what its start raises; then, and when cancelled, nothing is left of it. It ends with `dismiss`.
         """
-        standby = _Standby(self, factory)
-        await standby.start()
-        return standby
+        assert self.standby is None, f"{self.path} has a successor already"
+        standby = self.standby = _Standby(self, factory)
+        try:
+            await standby.start()
+        except BaseException:
+            with trio.CancelScope(shield=True):  # bounded: it has failed, or was killed
+                await standby.join()
+            self.standby = None
+            raise
+
+    async def dismiss(self) -> None:
+        """End what was prepared."""
+        standby, self.standby = self.standby, None
+        if standby is not None:
+            await standby.stop()
 
     @property
     def is_fit(self) -> bool:
@@ -285,16 +303,18 @@ class Cell:
         life = self.incarnation
         return life is not None and life.is_started and not life.is_ending and life.failure is None
 
-    async def take_over(self, standby: Cell) -> bool:
-        """Let a prepared incarnation take the place of the present one between two messages, and its mail.
+    async def take_over(self) -> bool:
+        """Let what was prepared take the place of the present incarnation between two messages, and its mail.
 
-        False if the prepared one has ended meanwhile; then the present one goes on.
+        False if it has ended meanwhile: there may then be no incarnation at all.
         """
-        if not standby.is_fit:
-            return False
-        await self.stop()
-        life = standby.incarnation
-        if life is None or not standby.is_fit:
+        standby = self.standby
+        if standby is not None and standby.is_fit and self.incarnation is not None:
+            self.ask_to_stop()
+            await self.incarnation.join()
+        self.standby = None
+        life = standby.incarnation if standby is not None else None
+        if standby is None or life is None or not standby.is_fit:
             return False
         self.announce(final=False)
         standby.incarnation = standby.ready = None

@@ -12,19 +12,24 @@ class RestartWindow:
     restart costs the same however many came before (OTP walks every stamp in the window).
     """
 
-    __slots__ = ("_stamps", "_within")
+    __slots__ = ("_most", "_stamps", "_within")
 
     def __init__(self, max_restarts: int, within: float) -> None:
-        self._stamps: deque[float] = deque(maxlen=max_restarts + 1)
+        self._most = max_restarts + 1
+        self._stamps: deque[tuple[float, str]] = deque(maxlen=self._most)
         self._within = within
 
     def __len__(self) -> int:
         return len(self._stamps)
 
-    def add(self, now: float) -> bool:
+    def add(self, now: float, child: str = "") -> bool:
         """Count a restart at `now`, in seconds, no earlier than the last; whether that is one too many.
 
         A stamp exactly `within` seconds old still counts.
         """
-        self._stamps.append(now)
-        return len(self._stamps) == self._stamps.maxlen and now - self._stamps[0] <= self._within
+        self._stamps.append((now, child))
+        return len(self._stamps) == self._most and now - self._stamps[0][0] <= self._within
+
+    def forget(self, child: str) -> None:
+        """Drop a child's stamps, and no other's (rule S9). What had left the window before is not missed."""
+        self._stamps = deque((stamp for stamp in self._stamps if stamp[1] != child), maxlen=self._most)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
 from ..actors.cell import Cell
 from ..actors.reasons import Exit, Reason
 from ..actors.ref import Ref
+from .backoff import Backoff
+from .circuit import CircuitInfo
+from .recovery.actions import Action
 from .spec import ChildSpec
 
+if TYPE_CHECKING:
+    import trio
+
+    from .recovery.guard import Guard
+
 ChildState: TypeAlias = Literal["starting", "running", "restarting", "stopped", "suspended", "open", "degraded"]
+Why: TypeAlias = Literal["failure", "dependency", "feature"]
 
 
 @attrs.frozen
@@ -22,6 +31,10 @@ class ChildInfo:
     state: ChildState
     restarts: int
     ref: Ref[Any]
+    fallback: str | None = None
+    """The fallback that runs in its place."""
+    circuit: CircuitInfo | None = None
+    """Its circuit, if it has one."""
 
 
 @attrs.define(eq=False)
@@ -30,34 +43,78 @@ class Child:
 
     spec: ChildSpec
     cell: Cell
-    state: Literal["starting", "running", "restarting", "stopped"] = "stopped"
+    guard: Guard | None = None
+    """What decides about its failures, if that is not OTP's restart."""
+    state: Literal["starting", "running", "restarting", "stopped", "open"] = "stopped"
     is_done: bool = False
     """It has ended of itself and for good, or had nothing to run."""
     is_held: bool = False
-    """It was stopped since something that it depends on was stopped by hand, and comes back with that."""
+    """It was stopped since something that it depends on is down, and comes back with that."""
     restarts: int = 0
     tries: int = 0
     """Restarts in a row, without a quiet time between."""
     failed_at: float | None = None
     up_since: float = 0.0
     reason: Reason = Exit.NORMAL
+    action: Action | None = None
+    """What is to be done about its last end; None: OTP's restart."""
+    backoff: Backoff | None = None
+    """Its policy's, for its last restart."""
     retry: Any = None
-    """The timer of the next start."""
+    """The timer of the next start, or of the next probe."""
+    is_free: bool = False
+    """Its next start spends no window."""
+
+    mode: int = 0
+    """0: itself; n: its nth fallback, which runs in its place."""
+    reasons: set[Why] = attrs.field(factory=set)
+    """Why it is not, or not wholly, itself."""
+    returns: int = 0
+    """Attempts in a row to put it back in its place."""
+    back: Any = None
+    """The timer of the next of them."""
+    swap: trio.CancelScope | None = None
+    """Around the start of what is to take over."""
 
     @property
     def is_met(self) -> bool:
         """Whether what depends on it may run."""
-        return self.state == "running" or self.is_done
+        return (self.state == "running" and self.cell.circuit is None) or self.is_done
 
     @property
     def is_due(self) -> bool:
         """Whether it is to be started again as soon as what it depends on is up."""
         return self.state == "restarting" and self.retry is None
 
+    @property
+    def fallback_name(self) -> str | None:
+        """The fallback that runs in its place."""
+        return self.spec.fallback[self.mode - 1][0] if self.mode else None
+
     def info(self) -> ChildInfo:
         """What `children()` tells."""
-        suspended = self.state == "running" and self.cell.incarnation is not None and self.cell.incarnation.suspended
-        return ChildInfo(self.spec.name, "suspended" if suspended else self.state, self.restarts, self.cell.ref)
+        circuit = self.guard.circuit_info() if self.guard is not None else None
+        return ChildInfo(self.spec.name, self._shown_state(), self.restarts, self.cell.ref, self.fallback_name, circuit)
+
+    def _shown_state(self) -> ChildState:
+        if self.cell.circuit is not None:
+            return "open"
+        if self.reasons and self.state in ("running", "restarting"):
+            return "degraded"
+        life = self.cell.incarnation
+        return "suspended" if self.state == "running" and life is not None and life.suspended else self.state
+
+    def next_fallback(self, wanted: str | None = None) -> int:
+        """Which fallback is to take its place: the one of that name, or the next; 0 if there is none (any more)."""
+        names = [name for name, _ in self.spec.fallback]
+        if wanted is not None and wanted in names:
+            return names.index(wanted) + 1 if names.index(wanted) + 1 != self.mode else 0
+        return self.mode + 1 if self.mode < len(names) else 0
+
+    def put_on(self, mode: int) -> None:
+        """From its next start on it is itself (0), or its nth fallback."""
+        self.mode = mode
+        self.cell.factory = self.spec.fallback[mode - 1][1] if mode else self.spec.factory
 
     def hold(self) -> None:
         """Call the timer of the next start off."""
@@ -65,19 +122,32 @@ class Child:
             self.retry.cancel()
             self.retry = None
 
+    def stay(self) -> None:
+        """Call off whatever is to put something else in its place, as far as that has not begun to take over."""
+        if self.back is not None:
+            self.back.cancel()
+            self.back = None
+        if self.swap is not None:
+            self.swap.cancel()
+            self.swap = None
+
     def await_start(self) -> None:
         """It is down and will be started again: its mail waits."""
         self.state = "restarting"
         self.cell.await_restart()
 
     def close(self) -> None:
-        """It is down and stays down: its mail is refused."""
+        """It is down and stays down: its mail is refused. Its next start is of itself."""
         self.hold()
+        self.stay()
         self.state, self.is_done, self.is_held, self.failed_at = "stopped", False, False, None
+        self.put_on(0)
+        self.reasons.clear()
+        self.returns = 0
         self.cell.close()
 
     def went_down(self, at: float) -> None:
         """It ran until `at`. If that was a quiet time, the row of its tries is over."""
-        backoff = self.spec.backoff
+        backoff = self.spec.backoff or self.backoff
         if backoff is None or at - self.up_since >= backoff.maximum:
             self.tries = 0

@@ -15,12 +15,17 @@ import attrs
 from ..actors.actor import Actor
 from ..actors.errors import SpecError
 from .backoff import Backoff
+from .fallbacks import Fallbacks, as_fallbacks
+from .features import Feature, check_features
 from .graph import find_cycle, start_order
+from .recovery.actions import Action, CircuitBreak, Degrade, Escalate, Fallback, Stop
+from .recovery.policy import Policy, as_policy
 from .strategy import AutoShutdown, RestartType, Strategy
 
 Shutdown: TypeAlias = float | Literal["kill"] | None
 """Seconds to end in before the kill, "kill" for at once, None for no limit."""
 
+ESCALATE = Escalate()
 MAILBOX = 4096
 SHUTDOWN = 5.0
 MAX_RESTARTS = 3
@@ -42,6 +47,14 @@ class ChildSpec:
     mailbox: int
     start_timeout: float | None
     handler_timeout: float | None
+    policy: Policy | None = None
+    """What is done about its failures; None: what its supervisor's children have, at last OTP's."""
+    fallback: Fallbacks = ()
+    """What takes its place, by name, in order."""
+    feature: Feature | None = None
+    """What it provides."""
+    on_exhausted: Action = ESCALATE
+    """What is done once its restarts are spent."""
     tree: TreeSpec | None = None
     """What is below it, if it is a supervisor."""
 
@@ -61,6 +74,10 @@ class SupervisorSpec:
     max_restarts: int
     within: float
     auto_shutdown: AutoShutdown
+    policy: Policy | None = None
+    """Of all children below that have none of their own."""
+    features: tuple[Feature, ...] = ()
+    """Those that no child provides."""
 
 
 @attrs.frozen
@@ -71,6 +88,7 @@ class DynamicSupervisorSpec:
     max_children: float
     max_restarts: int
     within: float
+    policy: Policy | None = None
 
 
 TreeSpec: TypeAlias = SupervisorSpec | DynamicSupervisorSpec
@@ -79,9 +97,9 @@ TreeSpec: TypeAlias = SupervisorSpec | DynamicSupervisorSpec
 def child_spec(name: str, factory: Callable[[], Actor], tree: TreeSpec | None = None, **options: Any) -> ChildSpec:
     """A checked `ChildSpec`."""
     check_name(name)
-    spec = ChildSpec(name=name, factory=factory, tree=tree, **{**options, "depends_on": _names(name, options)})
     if not callable(factory):
         raise _wrong(name, "factory", factory, "an Actor class or a function without parameters that makes an Actor")
+    spec = ChildSpec(name=name, factory=factory, tree=tree, **_converted(name, factory, options))
     _check_choice(name, "restart", spec.restart, RestartType)
     if spec.shutdown != "kill":
         _check_seconds(name, "shutdown", spec.shutdown, 'seconds from 0 up, "kill", or None for no limit')
@@ -96,6 +114,7 @@ def child_spec(name: str, factory: Callable[[], Actor], tree: TreeSpec | None = 
         raise _wrong(
             name, "significant", True, 'False, since it is permanent and never ends for good; or restart="transient"'
         )
+    _check_recovery(spec)
     return spec
 
 
@@ -119,7 +138,9 @@ def check_tree(spec: SupervisorSpec) -> SupervisorSpec:
     if cycle is not None:
         raise SpecError(f"supervisor {where!r}: its children depend on each other in a cycle: {' -> '.join(cycle)}")
     order = start_order(list(by_name), depends_on)
-    return attrs.evolve(spec, children=tuple(by_name[name] for name in order))
+    spec = attrs.evolve(spec, children=tuple(by_name[name] for name in order))
+    check_features(features_below(spec), whole=False)
+    return spec
 
 
 def check_sibling(where: str, spec: ChildSpec, siblings: dict[str, ChildSpec], auto_shutdown: AutoShutdown) -> None:
@@ -132,8 +153,67 @@ def check_sibling(where: str, spec: ChildSpec, siblings: dict[str, ChildSpec], a
             raise _wrong(spec.name, "depends_on", needed, f"a sibling under {where!r}, which are: {known}")
         if siblings[needed].restart == "temporary":
             raise _wrong(spec.name, "depends_on", needed, f"a child that is restarted, but {needed!r} is temporary")
+    if spec.policy is not None:
+        for target in sorted(spec.policy.named_targets()):
+            if not target.startswith("/") and target not in siblings and target != spec.name:
+                raise _wrong(spec.name, "policy", f"Restart({target!r})", f"of a sibling under {where!r}, or of a path")
     if spec.significant and auto_shutdown == "never":
         raise _wrong(spec.name, "significant", True, f'False, since {where!r} has auto_shutdown="never"')
+
+
+def policy_of(where: str, policy: object) -> Policy | None:
+    """A policy from what stands for one; SpecError names what doesn't."""
+    try:
+        return as_policy(policy)
+    except SpecError as error:
+        raise SpecError(f"{where!r}: policy: {error}") from None
+
+
+def features_of(spec: SupervisorSpec) -> list[Feature]:
+    """The features of one supervisor's own; each depends, too, on those of what its child depends on."""
+    provided: dict[str, tuple[str, ...]] = {}
+    features = list(spec.features)
+    for item in spec.children:
+        needed = tuple(dict.fromkeys(name for other in item.depends_on for name in provided[other]))
+        provided[item.name] = needed if item.feature is None else (item.feature.name,)
+        if item.feature is not None:
+            both = dict.fromkeys((*item.feature.depends_on, *needed))
+            features.append(attrs.evolve(item.feature, depends_on=tuple(both)))
+    return features
+
+
+def features_below(spec: TreeSpec) -> list[Feature]:
+    """The features of a supervisor and of all below it."""
+    if isinstance(spec, DynamicSupervisorSpec):
+        return []
+    below = [feature for item in spec.children if item.tree is not None for feature in features_below(item.tree)]
+    return [*features_of(spec), *below]
+
+
+def check_whole(root: ChildSpec) -> None:
+    """Raise SpecError for what can only be seen of a whole tree: names of features and of restart targets."""
+    assert root.tree is not None
+    features = features_below(root.tree)
+    check_features(features, whole=True)
+    known = {feature.name for feature in features}
+    paths = dict(_paths(root, ""))
+    for path, spec in paths.items():
+        for policy in (spec.policy, spec.tree.policy if spec.tree is not None else None):
+            if policy is None:
+                continue
+            for name in sorted(policy.named_features() - known):
+                raise SpecError(f"{path}: its policy degrades {name!r}, which is no feature of this tree")
+            for target in sorted(policy.named_targets()):
+                if target.startswith("/") and target not in paths:
+                    raise SpecError(f"{path}: its policy restarts {target!r}, which is not in this tree")
+
+
+def _paths(spec: ChildSpec, above: str) -> Iterable[tuple[str, ChildSpec]]:
+    path = f"{above}/{spec.name}"
+    yield path, spec
+    if isinstance(spec.tree, SupervisorSpec):
+        for item in spec.tree.children:
+            yield from _paths(item, path)
 
 
 def check_name(name: object) -> None:
@@ -157,8 +237,47 @@ def check_count(where: str, option: str, value: object, least: int, most: int | 
         raise _wrong(where, option, value, f"a whole number from {least} {'up' if most is None else f'to {most}'}")
 
 
-def _names(name: str, options: dict[str, Any]) -> tuple[str, ...]:
-    depends_on: object = options["depends_on"]
+def _converted(name: str, factory: Callable[[], Actor], options: dict[str, Any]) -> dict[str, Any]:
+    """A child's options, those that may be written in several ways in the one that is kept."""
+    converted = {**options, "depends_on": _names(name, options["depends_on"])}
+    threshold = converted.pop("health_threshold", None)
+    if "policy" in options:
+        converted["policy"] = policy_of(name, options["policy"])
+        converted["fallback"] = as_fallbacks(name, factory, options["fallback"])
+        converted["feature"] = _feature(name, options["feature"], threshold)
+    return converted
+
+
+def _feature(name: str, feature: object, threshold: float | None) -> Feature | None:
+    """What a child provides: a Feature, or the name of one; with a threshold alone, one of the child's own name."""
+    if feature is None and threshold is None:
+        return None
+    if feature is None:
+        feature = name
+    if isinstance(feature, str):
+        feature = Feature(feature)
+    if not isinstance(feature, Feature):
+        raise _wrong(name, "feature", feature, "a feature's name, a Feature(…), or None")
+    return feature if threshold is None else attrs.evolve(feature, threshold=threshold)
+
+
+def _check_recovery(spec: ChildSpec) -> None:
+    name = spec.name
+    fates = (Escalate, CircuitBreak, Degrade, Stop)
+    if not isinstance(spec.on_exhausted, fates):
+        right = "one of Escalate(), CircuitBreak(…), Degrade(…), Stop()"
+        raise _wrong(name, "on_exhausted", spec.on_exhausted, right)
+    if spec.on_exhausted == Degrade() and spec.feature is None and not spec.fallback:
+        raise _wrong(name, "on_exhausted", spec.on_exhausted, "of a child with a feature or a fallback")
+    if spec.policy is None or not (isinstance(spec.factory, type) and issubclass(spec.factory, Actor)):
+        return
+    known = {name for name, _ in spec.fallback} | set(spec.factory._ukemi_methods.own)
+    for handler in sorted(spec.policy.named_fallbacks() - known):
+        where = f"a method of {spec.factory.__qualname__} or one of its fallbacks"
+        raise _wrong(name, "policy", Fallback(handler), f"{where}, which are: {', '.join(sorted(known)) or 'none'}")
+
+
+def _names(name: str, depends_on: object) -> tuple[str, ...]:
     if isinstance(depends_on, str) or not isinstance(depends_on, Iterable):
         raise _wrong(name, "depends_on", depends_on, "a list of siblings' names")
     names = tuple(depends_on)

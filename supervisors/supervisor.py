@@ -1,47 +1,40 @@
-"""The supervisor: an actor that keeps its children alive, as OTP's `supervisor` does and rules S1 to S13 say.
+"""The supervisor: an actor that keeps its children alive, as OTP's `supervisor` does and rules S1 to S15 say.
 
-Decisions are pure functions (`strategy`, `intensity`, `backoff`, `graph`); this module carries them out. It never
-sleeps: a restart that has to wait is a timer of the supervisor's own, so that it serves other requests meanwhile.
+Decisions are pure functions (`strategy`, `intensity`, `backoff`, `graph`, the recovery policy); this module carries the
+restarts out, `detours` what else there is. It never sleeps: a restart that has to wait is a timer of the supervisor's
+own, so that it serves other requests meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
 from typing import Any
 
 import trio
 
-from ..actors.actor import Actor
-from ..actors.cell import Cell
-from ..actors.errors import ComponentNotFound, Ignore, Reject, SpecError
-from ..actors.messages import ChildExit
+from ..actors.errors import Reject, SpecError
+from ..actors.messages import ChildExit, ChildTells
 from ..actors.protocol import at_once, local
-from ..actors.reasons import Exit, Reason, describe, is_abnormal
+from ..actors.reasons import Exit, Reason, Shutdown, describe, is_abnormal
 from ..actors.ref import Ref
-from ..actors.turn import is_cancelled
-from ..actors.waiting import refuse_cycles
 from .backoff import START_BACKOFF
+from .detours import Detours
 from .errors import ChildStateError, StartFailed, SupervisorGaveUp
-from .events import ChildRestarted, GaveUp, RestartDelayed
-from .graph import dependents, reverse
+from .events import Exhausted, GaveUp, RestartDelayed
 from .intensity import RestartWindow
 from .record import Child, ChildInfo
+from .recovery.actions import Action, Alert, CircuitBreak, Degrade, Escalate, Fallback, Restart, Stop
 from .spec import ChildSpec, SupervisorSpec, check_sibling
 from .strategy import is_restarted, restart_group, restart_roots, triggers_shutdown
-from .walk import in_turn, side_by_side
 
 __all__ = ["ChildInfo", "Supervisor"]
 
 
-class Supervisor(Actor):
+class Supervisor(Detours):
     """Runs a `SupervisorSpec`. Made by `supervisor(…)`; its messages administer the children at run time."""
 
     def __init__(self, spec: SupervisorSpec) -> None:
-        self._spec = spec
-        self._children: dict[str, Child] = {}
-        self._waiting: dict[str, Child] = {}
-        """Those that may be due for a start."""
+        super().__init__(spec)
         self._window = RestartWindow(spec.max_restarts, spec.within)
 
     # --- messages
@@ -67,8 +60,12 @@ class Supervisor(Actor):
             self._check_new(spec)
         except SpecError as error:
             raise Reject(error) from None
-        child = self._add(spec)
-        failure = await self._start(child)
+        try:
+            child = self._add(spec)
+        except SpecError as error:
+            raise Reject(error) from None
+        self._watch_features()
+        failure = await self._start_first(child)
         if failure is not None:
             self._remove(child)
             raise Reject(StartFailed(child.cell.path, failure))
@@ -80,7 +77,7 @@ class Supervisor(Actor):
         The spec is kept for `restart_child`, which brings the dependents back too; a temporary child's is dropped.
         """
         child = self._child(name)
-        below = [self._children[other] for other in dependents([name], self._order, self._depends_on)]
+        below = self._below(child)
         held = [other for other in below if other.is_held or other.state != "stopped"]
         await self._stop([name, *(other.spec.name for other in below)])
         for other in (child, *below):
@@ -120,21 +117,43 @@ class Supervisor(Actor):
             raise Reject(ChildStateError(name, "needed", f" by {', '.join(map(repr, needing))}; delete those first"))
         self._remove(child)
 
+    async def open_circuit(self, name: str, seconds: float | None = None) -> None:
+        """Open a child's circuit by hand: for a time, then comes a probe; or, with None, until it is closed by hand."""
+        child = self._child(name)
+        if seconds is not None and not 0 < seconds < math.inf:
+            raise Reject(ValueError(f"seconds={seconds!r} must be a finite number above 0, or None for no end"))
+        if child.state not in ("running", "restarting", "open"):
+            raise Reject(ChildStateError(name, child.state))
+        child.reason = Shutdown("its circuit was opened by hand")
+        await self._open_circuit(child, seconds=seconds, by_hand=True)
+
+    async def close_circuit(self, name: str) -> None:
+        """Close a child's circuit by hand, and start it if it is down. StartFailed if that fails: it stays open."""
+        child = self._child(name)
+        if child.cell.circuit is None:
+            raise Reject(ChildStateError(name, child.state, "; its circuit is not open"))
+        error = await self._close_circuit(child)
+        if error is not None:
+            raise Reject(StartFailed(child.cell.path, error))
+
     # --- hooks
 
     async def on_start(self) -> None:
         """Start the declared children. If one can't be started, stop those that were, and fail (rule S3)."""
+        self._declare_features()
         for spec in self._spec.children:
             self._add(spec)
         declared = self._children
         for cell in list((self._cell.children or {}).values()):
             if cell.name not in declared:
                 cell.retire()
+        self._watch_features()
         await self._start_all_or_none()
+        await self._start_due()
 
     async def _start_all_or_none(self) -> None:
         try:
-            failed = await self._run_group(list(self._children), self._start)
+            failed = await self._run_group(list(self._children), self._start_first)
         except BaseException:  # cancelled, which a nursery makes a group of
             with trio.CancelScope(shield=True):
                 await self._stop(list(self._children))
@@ -145,6 +164,7 @@ class Supervisor(Actor):
 
     async def on_stop(self, reason: Reason) -> None:
         """Stop the children in reverse. After a failure their mail goes too: escalation is a clean slate (rule R7)."""
+        self._watch_no_features()
         await self._stop(list(self._children))
         if is_abnormal(reason):
             for child in self._children.values():
@@ -164,24 +184,21 @@ class Supervisor(Actor):
                 continue
             if each.incarnation != child.cell.number or child.cell.incarnation is not None:
                 continue
-            child.reason, child.failed_at = each.reason, each.at
+            child.reason, child.action, child.failed_at = each.reason, each.action, each.at
             child.went_down(each.at)
+            child.stay()
             if is_restarted(child.spec.restart, each.reason):
                 failed[each.cell.name] = None
                 self._await_start(child)
             else:
                 self._ended(child)
+                self._do_beside(child)
         if self._life.stop_request is not None:
             return
+        await self._stop_targets(failed)
         for name in restart_roots(self._spec.strategy, failed, self._order, self._depends_on):
-            child = self._children[name]
-            if child.spec.backoff is None:
-                self._count(child)
-                await self._stop_group(name)
-            else:
-                delay = self._next_delay(child)
-                await self._stop_group(name)
-                self._retry_after(child, delay)
+            if self._children[name].state == "restarting":
+                await self._act_on(self._children[name])
         await self._start_due()
 
     def _ended(self, child: Child) -> None:
@@ -198,33 +215,122 @@ class Supervisor(Actor):
         if triggers_shutdown(self._spec.auto_shutdown, spec.restart, child.reason, others_running):
             self.ctx.stop(Exit.SHUTDOWN)
 
-    def _release_held(self) -> None:
-        """Start again what had been stopped since something that it depends on was, and can run now."""
-        for other in self._children.values():
-            if other.is_held and self._missing(other.spec, but_due=True) is None:
-                self._await_start(other)
+    # --- what is done about a failure
 
-    def _finish(self, child: Child) -> None:
-        """A child has ended for good, or has nothing to run."""
-        child.close()
-        child.is_done = True
-        if child.spec.restart == "temporary":
-            self._remove(child)
+    async def _act_on(self, child: Child) -> None:
+        """Carry out the action on the end of a child, which is down and would be started again."""
+        action, child.action = child.action, None
+        match action:
+            case Fallback() if self._fall_back(child, action.handler or action.like):
+                await self._stop_group(child.spec.name)
+            case Degrade() if not self._degrade(child, action):
+                await self._stop_group(child.spec.name)
+            case CircuitBreak():
+                await self._open_circuit(child)
+            case Alert():
+                await self._put_down(child)
+            case Stop() | Escalate():
+                self._end_more(child, action)
+                await self._put_down(child)
+            case Restart():
+                child.backoff = action.backoff
+                await self._restart(child)
+            case _:
+                await self._restart(child)
 
-    # --- restarting
+    def _do_beside(self, child: Child) -> None:
+        """A child that is not started again has ended: what of the action is about others."""
+        action, child.action = child.action, None
+        if isinstance(action, Stop | Escalate):
+            self._end_more(child, action)
+        elif isinstance(action, Degrade) and (action.levels or action.feature is not None):
+            self._degrade_other(child, action)
 
-    def _count(self, child: Child) -> None:
-        """This restart of a child takes place now. Gives up if that is one too many."""
-        if self._window.add(trio.current_time()):
-            self._give_up(child, f"more than {self._spec.max_restarts} restarts within {self._spec.within:.6g} s")
+    def _end_more(self, child: Child, action: Action) -> None:
+        if isinstance(action, Escalate):
+            self._give_up(child, "its policy escalates")
+        elif action == Stop(runtime=True) and (stop_runtime := self._cell.system.stop_runtime) is not None:
+            stop_runtime()
 
-    def _next_delay(self, child: Child) -> float:
-        backoff = child.spec.backoff or START_BACKOFF
+    async def _stop_targets(self, failed: dict[str, None]) -> None:
+        """Let what the actions name (`Restart(target)`) be restarted with what failed."""
+        for name in list(failed):
+            action = self._children[name].action
+            target = action.target if isinstance(action, Restart) else None
+            if target is None or target in failed:
+                continue
+            sibling = self._children.get(target)
+            if sibling is not None:
+                await self._restart_too(sibling, self._children[name])
+                failed[target] = None
+            elif (cell := self._cell.system.registry.get(target)) is not None:
+                life = getattr(cell.parent, "incarnation", None)
+                if life is not None:
+                    life.post(ChildTells(cell, Restart(), None))
+
+    async def _restart_too(self, child: Child, because: Child) -> None:
+        """Stop a child, to be started again as if it had failed."""
+        child.failed_at, child.reason = because.failed_at, because.reason
+        await self._stop([child.spec.name])
+        self._await_start(child)
+
+    async def _child_tells(self, told: ChildTells) -> None:
+        child = self._children.get(told.cell.name)
+        if isinstance(told.action, Restart) and child is not None and child.state == "running":
+            child.failed_at = trio.current_time()
+            await self._restart_too(child, child)
+            await self._restart(child)
+            await self._start_due()
+        else:
+            await super()._child_tells(told)
+
+    async def _restart(self, child: Child) -> None:
+        """Restart a child that is down, and its group: at once, or after its backoff."""
+        name = child.spec.name
+        if (child.spec.backoff or child.backoff) is None:
+            if await self._counts(child):
+                await self._stop_group(name)
+        else:
+            delay = await self._next_delay(child)
+            if delay is not None:
+                await self._stop_group(name)
+                self._retry_after(child, delay)
+
+    async def _counts(self, child: Child) -> bool:
+        """This restart of a child takes place now. False, or giving up, if it is one too many."""
+        if child.is_free or not self._window.add(trio.current_time(), child.spec.name):
+            return True
+        await self._exhausted(child, f"more than {self._spec.max_restarts} restarts within {self._spec.within:.6g} s")
+        return False
+
+    async def _next_delay(self, child: Child) -> float | None:
+        """How long to wait before a child's next try; None, or giving up, if there is none."""
+        backoff = child.spec.backoff or child.backoff or START_BACKOFF
         if backoff.max_attempts is not None and child.tries + 1 >= backoff.max_attempts:
-            self._give_up(child, f"{backoff.max_attempts} tries in a row did not help (max_attempts)")
+            await self._exhausted(child, f"{backoff.max_attempts} tries in a row did not help (max_attempts)")
+            return None
         delay = backoff.delay(child.tries, self.ctx.random)
         child.tries += 1
         return delay
+
+    async def _exhausted(self, child: Child, why: str) -> None:
+        """A child's restarts are spent (rule S9): what it is declared to do then. Gives up if that is to escalate."""
+        action = child.spec.on_exhausted
+        if isinstance(action, Escalate):
+            self._give_up(child, why)
+        self._window.forget(child.spec.name)
+        child.tries = 0
+        self._emit(Exhausted(path=child.cell.path, action=str(action), why=why))
+        if isinstance(action, Degrade) and self._degrade(child, action):
+            child.is_free = True  # what it degrades is not itself: it goes on
+            await self._restart(child)
+        elif isinstance(action, Degrade):
+            await self._stop_group(child.spec.name)
+        else:
+            child.action = action
+            await self._act_on(child)
+
+    # --- restarting
 
     def _retry_after(self, child: Child, delay: float) -> None:
         child.hold()
@@ -238,8 +344,8 @@ class Supervisor(Actor):
         child = self._children[name]
         child.hold()
         self._await_start(child)
-        self._count(child)
-        await self._stop_group(name)
+        if await self._counts(child):
+            await self._stop_group(name)
         await self._start_due()
 
     async def _stop_group(self, name: str) -> None:
@@ -248,7 +354,7 @@ class Supervisor(Actor):
         if len(group) == 1:
             return
         root = self._children[name]
-        others = [self._children[other] for other in group if other != name]
+        others = [self._children[other] for other in group if other != name and self._children[other].state != "open"]
         cells = tuple(other.cell for other in others)
         held_up = (root.cell, *cells)
         for cell in held_up:
@@ -264,19 +370,41 @@ class Supervisor(Actor):
                 if other.failed_at is None:
                     other.failed_at, other.reason = root.failed_at, root.reason
 
-    def _await_start(self, child: Child) -> None:
-        """It is started again as soon as what it depends on is up."""
-        child.await_start()
-        self._waiting[child.spec.name] = child
-
     async def _start_due(self) -> None:
         """Start what waits for it, each after what it depends on. What fails is tried again later."""
         while not self._life.stop_request and (due := self._due()):
             for name, error in (await self._run_group(due, self._start)).items():
-                child = self._children[name]
-                child.reason = error
-                self._await_start(child)
-                self._retry_after(child, self._next_delay(child))
+                await self._start_again_later(self._children[name], error)
+
+    async def _start_again_later(self, child: Child, error: BaseException) -> None:
+        """A restart's start has failed."""
+        child.reason = error
+        self._await_start(child)
+        action = child.guard.start_failed(error) if child.guard is not None else None
+        if action is not None and not isinstance(action, Restart):
+            child.action = action
+            await self._act_on(child)
+            return
+        child.backoff = action.backoff if action is not None else None
+        delay = await self._next_delay(child)
+        if delay is not None:
+            self._retry_after(child, delay)
+
+    async def _start_first(self, child: Child) -> BaseException | None:
+        """A first start. One that fails is not tried again: a fallback, or what is declared for its exhaustion (S3)."""
+        missing = self._missing(child.spec)
+        if missing is not None:
+            self._settle(child)
+            return None
+        error = await self._start(child)
+        while error is not None and self._fall_back(child):
+            child.reason = error
+            error = await self._start(child)
+        if error is None or isinstance(child.spec.on_exhausted, Escalate):
+            return error
+        child.reason = error
+        await self._exhausted(child, "its first start failed")
+        return None
 
     def _due(self) -> list[str]:
         self._waiting = {name: child for name, child in self._waiting.items() if child.is_due}
@@ -290,7 +418,9 @@ class Supervisor(Actor):
         due: dict[str, None] = {}
         in_order = self._spec.strategy in ("one_for_all", "rest_for_one")
         for name, child in self._children.items():
-            if child.is_due and all(n in due or self._children[n].is_met for n in child.spec.depends_on):
+            does_without = child.mode > 0 and "dependency" in child.reasons
+            needed = () if does_without else child.spec.depends_on
+            if child.is_due and all(n in due or self._children[n].is_met for n in needed):
                 due[name] = None
             elif in_order and child.state == "restarting":
                 break
@@ -302,129 +432,9 @@ class Supervisor(Actor):
 
     # --- one child
 
-    @property
-    def _life(self) -> Any:
-        return self.ctx._incarnation
-
-    @property
-    def _cell(self) -> Cell:
-        return self.ctx._incarnation.cell
-
-    @property
-    def _order(self) -> Sequence[str]:
-        return list(self._children)
-
-    @property
-    def _depends_on(self) -> Mapping[str, tuple[str, ...]]:
-        return {name: child.spec.depends_on for name, child in self._children.items()}
-
     def _check_new(self, spec: ChildSpec) -> None:
         siblings = {name: child.spec for name, child in self._children.items()}
         check_sibling(self.ctx.path, spec, siblings, self._spec.auto_shutdown)
         missing = self._missing(spec)
         if missing is not None:
             raise SpecError(f"{spec.name!r} depends on {missing.spec.name!r}, which is {missing.state}")
-
-    def _missing(self, spec: ChildSpec, *, but_due: bool = False) -> Child | None:
-        """What a child depends on and is down (`but_due`: and is not about to be started again)."""
-        for needed in spec.depends_on:
-            child = self._children[needed]
-            if not (child.is_met or (but_due and child.state == "restarting")):
-                return child
-        return None
-
-    def _child(self, name: str) -> Child:
-        child = self._children.get(name)
-        if child is None:
-            raise Reject(ComponentNotFound(str(name), f" under {self.ctx.path}"))
-        return child
-
-    def _add(self, spec: ChildSpec) -> Child:
-        child = self._children[spec.name] = Child(spec, self._cell.child(spec))
-        return child
-
-    def _remove(self, child: Child) -> None:
-        child.hold()
-        child.cell.retire()
-        self._children.pop(child.spec.name, None)
-
-    @contextmanager
-    def _waiting_for(self, cells: list[Cell]) -> Iterator[None]:
-        """It waits for these to end: calls that wait for it in turn fail at once (rule M4)."""
-        waits = self._life.waits
-        waits.extend(cells)
-        refuse_cycles(self._cell)
-        try:
-            yield
-        finally:
-            done = set(cells)
-            waits[:] = [cell for cell in waits if cell not in done]
-
-    async def _start(self, child: Child) -> BaseException | None:
-        """Start one child; the error if that fails."""
-        child.hold()
-        child.state, child.is_done, child.is_held = "starting", False, False
-        cell, waits = child.cell, self._life.waits
-        waits.append(cell)
-        try:
-            await cell.start()
-        except Ignore:
-            self._finish(child)
-            return None
-        except BaseException as error:
-            if is_cancelled():  # a Cancelled without that is forged, and no more than a failed start (rule X1)
-                raise
-            child.state = "stopped"
-            return error
-        finally:
-            waits.remove(cell)
-        child.state = "running"
-        child.up_since = trio.current_time()
-        if child.failed_at is not None:
-            child.restarts += 1
-            took = child.up_since - child.failed_at
-            child.failed_at = None
-            self._emit(
-                ChildRestarted(
-                    path=cell.path,
-                    incarnation=cell.number,
-                    restarts=child.restarts,
-                    reason=describe(child.reason),
-                    took=took,
-                )
-            )
-            child.reason = Exit.NORMAL  # its traceback would keep what is dead alive (rule X3)
-        return None
-
-    async def _stop_one(self, child: Child) -> None:
-        child.hold()
-        if child.state == "running":
-            child.went_down(trio.current_time())
-        with self._waiting_for([child.cell]):
-            await child.cell.stop(at_once=child.spec.shutdown == "kill")
-        child.state = "stopped"
-
-    # --- several children
-
-    async def _stop(self, names: Iterable[str]) -> None:
-        """Stop these, each before what it depends on."""
-        await self._run_group(list(names), self._stop_one, backwards=True)
-
-    async def _run_group(
-        self, names: list[str], action: Callable[[Child], Awaitable[BaseException | None]], *, backwards: bool = False
-    ) -> dict[str, BaseException]:
-        """Do something with each child in start order (or `backwards`); the errors.
-
-        Under `dependents` independent children go side by side, else the first error ends it (rules S1, S4).
-        """
-
-        async def act(name: str) -> BaseException | None:
-            return await action(self._children[name])
-
-        if self._spec.strategy != "dependents" or len(names) < 2:
-            return await in_turn(names[::-1] if backwards else names, act)
-        depends_on = {name: self._children[name].spec.depends_on for name in names}
-        return await side_by_side(reverse(depends_on) if backwards else depends_on, act)
-
-    def _emit(self, event: Any) -> None:
-        self._cell.system.events.emit(event)

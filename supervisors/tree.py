@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from math import inf
 from typing import TypeVar
 
@@ -11,7 +11,11 @@ import attrs
 from ..actors.actor import Actor
 from .backoff import Backoff
 from .dynamic import DynamicSupervisor
+from .features import Feature
+from .recovery.actions import Action
+from .recovery.policy import Policy
 from .spec import (
+    ESCALATE,
     MAILBOX,
     MAX_RESTARTS,
     SHUTDOWN,
@@ -26,6 +30,7 @@ from .spec import (
     check_name,
     check_tree,
     child_spec,
+    policy_of,
 )
 from .strategy import AutoShutdown, RestartType, Strategy
 from .supervisor import Supervisor
@@ -45,6 +50,11 @@ def child(
     mailbox: int = MAILBOX,
     start_timeout: float | None = None,
     handler_timeout: float | None = None,
+    policy: Policy | Action | None = None,
+    fallback: Callable[[], Actor] | Mapping[str, Callable[[], Actor]] | None = None,
+    feature: str | Feature | None = None,
+    health_threshold: float | None = None,
+    on_exhausted: Action = ESCALATE,
 ) -> ChildSpec:
     """Describe a child: `factory()` makes the actor, anew for each incarnation.
 
@@ -56,6 +66,12 @@ def child(
     - `mailbox`: how many messages may wait.
     - `start_timeout`: seconds that `on_start` may take; `handler_timeout`: seconds after which a handler counts as
       hung, and the actor as failed. None: no limit.
+    - `policy`: what is done about its failures; an action stands for the policy that always takes it. None: the policy
+      of the supervisor, or of the nearest one above that has one, at last OTP's: restart by type.
+    - `fallback`: what takes its place behind the same Ref when it can't go on (rule S15): a factory, or several by
+      name, in the order in which they are tried. It answers the same messages, and gives way when the child is well.
+    - `feature`: what it provides, and `health_threshold`: the score from 0 to 1 below which that is degraded.
+    - `on_exhausted`: what is done once its restarts are spent: Escalate(), CircuitBreak(…), Degrade(…) or Stop().
 
     Raises SpecError for a wrong value, and names it.
     """
@@ -70,6 +86,11 @@ def child(
         mailbox=mailbox,
         start_timeout=start_timeout,
         handler_timeout=handler_timeout,
+        policy=policy,
+        fallback=fallback,
+        feature=feature,
+        health_threshold=health_threshold,
+        on_exhausted=on_exhausted,
     )
 
 
@@ -80,11 +101,14 @@ def supervisor(
     max_restarts: int = MAX_RESTARTS,
     within: float = WITHIN,
     auto_shutdown: AutoShutdown = "never",
+    policy: Policy | Action | None = None,
+    features: Iterable[Feature] = (),
     restart: RestartType = "permanent",
     shutdown: Shutdown = None,
     depends_on: Iterable[str] = (),
     backoff: Backoff | None = None,
     significant: bool = False,
+    on_exhausted: Action = ESCALATE,
 ) -> ChildSpec:
     """Describe a supervisor and its children; the root of a tree, or a child of another supervisor.
 
@@ -92,13 +116,16 @@ def supervisor(
       it; "dependents" it and all that directly or indirectly depends on it.
     - `max_restarts` within `within` seconds: one more, and the supervisor gives up, which is an abnormal exit.
     - `auto_shutdown`: "any_significant" or "all_significant" end it (normally) when significant children have ended.
+    - `policy`: of all the children below that have none of their own.
+    - `features`: those that no child provides, such as what the far side shows.
     - The rest are a child's options; `shutdown` has no limit by default.
 
     Raises SpecError for a wrong value, an unknown name or a cycle.
     """
     check_name(name)
-    tree = check_tree(SupervisorSpec(name, children, strategy, max_restarts, within, auto_shutdown))
-    return _subtree(name, tree, restart, shutdown, depends_on, backoff, significant)
+    intensity = (max_restarts, within, auto_shutdown)
+    spec = SupervisorSpec(name, children, strategy, *intensity, policy_of(name, policy), tuple(features))
+    return _subtree(name, check_tree(spec), restart, shutdown, depends_on, backoff, significant, on_exhausted)
 
 
 def dynamic_supervisor(
@@ -107,19 +134,22 @@ def dynamic_supervisor(
     max_children: int | None = None,
     max_restarts: int = MAX_RESTARTS,
     within: float = WITHIN,
+    policy: Policy | Action | None = None,
     restart: RestartType = "permanent",
     shutdown: Shutdown = None,
     depends_on: Iterable[str] = (),
     backoff: Backoff | None = None,
     significant: bool = False,
+    on_exhausted: Action = ESCALATE,
 ) -> ChildSpec:
     """Describe a supervisor whose children are started at run time (`start_child`); None: any number of them."""
     check_name(name)
     check_intensity(name, max_restarts, within)
     if max_children is not None:
         check_count(name, "max_children", max_children, least=0)
-    tree = DynamicSupervisorSpec(name, inf if max_children is None else max_children, max_restarts, within)
-    return _subtree(name, tree, restart, shutdown, depends_on, backoff, significant)
+    most = inf if max_children is None else max_children
+    tree = DynamicSupervisorSpec(name, most, max_restarts, within, policy_of(name, policy))
+    return _subtree(name, tree, restart, shutdown, depends_on, backoff, significant, on_exhausted)
 
 
 @attrs.frozen
@@ -142,6 +172,7 @@ def _subtree(
     depends_on: Iterable[str],
     backoff: Backoff | None,
     significant: bool,
+    on_exhausted: Action,
 ) -> ChildSpec:
     return child_spec(
         name,
@@ -155,4 +186,5 @@ def _subtree(
         mailbox=MAILBOX,
         start_timeout=None,
         handler_timeout=None,
+        on_exhausted=on_exhausted,
     )

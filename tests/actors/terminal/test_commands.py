@@ -24,6 +24,9 @@ from ukemi.supervisors.spec import MAILBOX
 from ...expecting import PATIENCE, expecting
 from .terminals import terminal
 
+SLEEPER = "sh -c 'echo begun; exec sleep 1000'"
+"""Says that it runs when it does: an interrupt between two commands of a shell reaches neither."""
+
 
 @pytest.fixture(autouse=True)
 def _no_descriptor_is_left() -> object:
@@ -226,7 +229,7 @@ async def test_giving_a_command_up_interrupts_that_one_only(tmp_path: Path) -> N
 
 async def test_an_interrupt_hits_whatever_runs(tmp_path: Path) -> None:
     async with terminal(tmp_path) as term, trio.open_nursery() as nursery:
-        nursery.start_soon(term.run, "echo begun; sleep 1000")
+        nursery.start_soon(term.run, SLEEPER)
         await term.printed("begun")
         await term.commands.call(Commands.interrupt)
     # the nursery has ended: so has the command
@@ -234,7 +237,7 @@ async def test_an_interrupt_hits_whatever_runs(tmp_path: Path) -> None:
 
 async def test_an_interrupt_is_not_behind_input_that_nobody_reads(tmp_path: Path) -> None:
     async with terminal(tmp_path) as term, trio.open_nursery() as nursery:
-        nursery.start_soon(term.run, "stty -echo; echo begun; sleep 1000; stty echo")
+        nursery.start_soon(term.run, f"stty -echo; {SLEEPER}; stty echo")
         await term.printed("begun")
         nursery.start_soon(term.pty.within(PATIENCE).call, PtyProcess.write, b"stale\n" * 100_000)
         nursery.start_soon(term.pty.within(PATIENCE).call, PtyProcess.write, b"stale too\n")
