@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import trio
-from tests.benchmarks import kernel, peers
+from tests.benchmarks import breaker, kernel, peers
 from tests.benchmarks.measure import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,7 @@ def main() -> None:
     """Measure and write."""
     parts = [HEAD, "## Kernel", table(trio.run(kernel.rows)), NOTES.strip(), "## Peers, in the same run", peers.table()]
     if "--kernel" not in sys.argv:
+        parts += ["## Circuit breaker", table(trio.run(breaker.rows))]
         parts += ["## Parser", printed("parser"), "## Shells on PTYs", printed("pty")]
     text = "\n\n".join(parts)
     print(text)
