@@ -28,6 +28,7 @@ from .errors import (
     UnknownMethod,
 )
 from .messages import Down, Reply
+from .protocol import falls_back_to, retryable
 from .reasons import Exit, Reason, Shutdown
 from .ref import Ref
 
@@ -60,4 +61,6 @@ __all__ = [
     "StartTimeout",
     "UkemiError",
     "UnknownMethod",
+    "falls_back_to",
+    "retryable",
 ]

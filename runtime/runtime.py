@@ -29,7 +29,7 @@ from ..actors.registry import SERVICES
 from ..actors.system import System
 from ..actors.timeouts import Timeouts
 from ..actors.wire import WireRef
-from ..supervisors.spec import ChildSpec
+from ..supervisors.spec import ChildSpec, check_whole
 from ..supervisors.tree import supervisor
 from .metrics import Metrics
 from .nodes import Node, node_of
@@ -80,8 +80,10 @@ class Runtime:
             raise SpecError(f"a Runtime runs a supervisor(…), not {tree!r}")
         if tree.name == SERVICES:
             raise SpecError(f"the tree can't be named {SERVICES!r}, which is the name of the runtime's own services")
+        check_whole(tree)
         self.spec = tree
         self.system = System(seed=seed, timeouts=Timeouts(call_timeout, timeouts))
+        self.system.stop_runtime = self.ask_to_stop
         if encode_messages is None:
             encode_messages = os.environ.get("UKEMI_ENCODE_MESSAGES", "") not in ("", "0")
         if encode_messages:
