@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .actions import Restart
+from .classify import DEFAULT
+from .kinds import Key, Kind, Rule
 from .matrix import Row
 
 if TYPE_CHECKING:
@@ -31,12 +33,24 @@ class PolicyLine:
 
 
 def describe_policy(policy: Policy) -> list[PolicyLine]:
-    """Its rows in order, then those general ones that no row of its own is in front of; a restart is the last."""
+    """What it does, row by row, as text."""
+    return [_line(row) for row in rows_of(policy)]
+
+
+def rows_of(policy: Policy) -> list[Row]:
+    """The rows that decide: its own, the general ones that none of its own stands in front of, at last a restart."""
     general = [row for row in policy.general if not any(_covers(own, row) for own in policy.rows)]
     rows = [*policy.rows, *general]
     if not any(row.key == (None, None) for row in rows):
         rows.append(_REST)
-    return [_line(row) for row in rows]
+    return rows
+
+
+def types_of(policy: Policy) -> dict[str, str]:
+    """What it knows of errors beyond the default classifier: the classes' names, and what they are."""
+    beyond = dict(policy.classifier.known).items() - dict(DEFAULT.known).items()
+    told = {_key_text(key): _rule_text(rule) for key, rule in beyond}
+    return dict(sorted(told.items()))
 
 
 def action_text(value: Any) -> str:
@@ -70,3 +84,14 @@ def _line(row: Row) -> PolicyLine:
         fallback=fallback,
         then=NONE if row.then is None else action_text(row.then),
     )
+
+
+def _key_text(key: Key) -> str:
+    module, name = (key.__module__, key.__qualname__) if isinstance(key, type) else key
+    return name if module == "builtins" else f"{module}.{name}"
+
+
+def _rule_text(rule: Rule) -> str:
+    if isinstance(rule, Kind):
+        return f"{rule.category}/{rule.severity}{', retryable' if rule.retryable else ''}"
+    return f"as {getattr(rule, '__qualname__', repr(rule))} says"

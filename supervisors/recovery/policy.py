@@ -30,7 +30,7 @@ def _table(rows: Iterable[Row]) -> dict[_Key, Row]:
     table: dict[_Key, Row] = {}
     for row in rows:
         if not isinstance(row, Row):
-            raise SpecError(f"{row!r} is no row; make it with Row(category, severity, first, then, retries)")
+            raise SpecError(f"{action_text(row)} is no row; make it with Row(category, severity, first, then, retries)")
         if row.key in table:
             raise SpecError(f"two rows are about {row.name}; there may be one")
         table[row.key] = row
@@ -51,9 +51,13 @@ class Policy:
     _tables: tuple[dict[_Key, Row], ...] = attrs.field(init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or not self.name.isprintable():
+            raise SpecError(f"name={self.name!r} must be printable text")
         if not isinstance(self.classifier, Classifier):
             raise SpecError(f"classifier={self.classifier!r} must be a Classifier")
         for option in ("rows", "general"):
+            if not isinstance(getattr(self, option), Iterable):
+                raise SpecError(f"{option}={getattr(self, option)!r} must be a list of rows")
             object.__setattr__(self, option, tuple(getattr(self, option)))
         object.__setattr__(self, "_tables", (_table(self.rows), _table(self.general)))
 
