@@ -9,6 +9,7 @@ import click
 
 from ..actors.errors import UkemiError
 from .debug.cli import repl_command, tree_command
+from .policies import policy_command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,6 +46,7 @@ def run(target: str | None, state_dir: Path | None, allow_eval: bool, log_level:
 
 commands.add_command(tree_command)
 commands.add_command(repl_command)
+commands.add_command(policy_command)
 
 
 def main() -> None:
