@@ -26,6 +26,9 @@ from .recovery.actions import CircuitBreak
 
 CircuitState: TypeAlias = Literal["closed", "open", "half-open"]
 
+EARLY = 1e-6
+"""By so many seconds a probe may come too soon: a timer set to `seconds_left` does, by what is lost in rounding."""
+
 
 @attrs.frozen(kw_only=True)
 class CircuitInfo:
@@ -162,11 +165,11 @@ class Circuit:
 
     def _look(self, now: float) -> None:
         """Half-open, if its time is up."""
-        if self.open_until is not None and now >= self.open_until:
+        if self.open_until is not None and self._is_due(now):
             self._change("half-open", self.open_until)
 
     def _is_due(self, now: float) -> bool:
-        return self.open_until is not None and now >= self.open_until
+        return self.open_until is not None and now >= self.open_until - EARLY
 
     def _note_failure(self, error: str) -> None:
         self.failures += 1

@@ -6,6 +6,8 @@ import math
 
 import cattrs
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ukemi.supervisors.circuit import Circuit, CircuitInfo
 from ukemi.supervisors.recovery.actions import CircuitBreak
@@ -50,6 +52,18 @@ def test_it_stays_open_for_its_time_and_then_lets_one_probe_through() -> None:
     assert it.admit(39.9) is None
     assert it.admit(40.0) is not None
     assert [it.admit(now) for now in (40.0, 41.0, 1000.0)] == [None, None, None]
+
+
+@given(opened_at=st.floats(0.0, 1e9), duration=st.floats(1e-3, 1e6), waited=st.floats(0.0, 0.999))
+@example(opened_at=0.5, duration=2.6, waited=0.1)  # 0.76 + (3.1 - 0.76) is less than 3.1
+def test_whoever_waits_as_long_as_it_says_is_not_too_early(opened_at: float, duration: float, waited: float) -> None:
+    """Whatever is lost in rounding."""
+    it = circuit(failures=1, duration=duration)
+    fail(it, now=opened_at)
+    asked_at = opened_at + duration * waited
+    left = it.info(asked_at).seconds_left
+    assert left is not None
+    assert it.admit(asked_at + left) is not None
 
 
 def test_a_good_probe_closes_it_and_failures_count_from_zero_again() -> None:
