@@ -26,7 +26,7 @@ from .encoding import from_json, to_json
 from .failure import Category, Failure, Severity
 from .kinds import Kind
 from .matrix import GENERAL, MATRIX, Row
-from .policy import OTP, RECOVERY, Case, Policy, as_policy, decide
+from .policy import OTP, RECOVERY, Case, Policy, PolicyLike, as_policy, decide
 
 __all__ = [
     "GENERAL",
@@ -48,6 +48,7 @@ __all__ = [
     "Fallback",
     "Kind",
     "Policy",
+    "PolicyLike",
     "PolicyLine",
     "Restart",
     "Resume",

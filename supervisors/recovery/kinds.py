@@ -130,7 +130,8 @@ def _command_lost(error: Any) -> Kind:
 
 
 def _json(error: JSONDecodeError) -> Kind:
-    return INCOMPLETE if error.pos >= len(error.doc) else MALFORMED
+    ended_early = error.pos >= len(error.doc) or error.msg.startswith("Unterminated string")
+    return INCOMPLETE if ended_early else MALFORMED
 
 
 def _unicode(error: UnicodeError) -> Kind:

@@ -26,6 +26,12 @@ RESTART = Restart()
 CANCEL = Cancel()
 
 
+def _rows(rows: Iterable[Row]) -> tuple[Row, ...]:
+    if not isinstance(rows, Iterable):
+        raise SpecError(f"rows={rows!r} must be a list of rows")
+    return tuple(rows)
+
+
 def _table(rows: Iterable[Row]) -> dict[_Key, Row]:
     table: dict[_Key, Row] = {}
     for row in rows:
@@ -44,10 +50,10 @@ class Policy:
     The nearest row decides: of its category and severity, else of its category alone, of its severity alone, of any.
     """
 
-    rows: tuple[Row, ...] = ()
+    rows: tuple[Row, ...] = attrs.field(default=(), converter=_rows)
     classifier: Classifier = DEFAULT
     name: str = "a policy of its own"
-    general: tuple[Row, ...] = GENERAL
+    general: tuple[Row, ...] = attrs.field(default=GENERAL, converter=_rows)
     _tables: tuple[dict[_Key, Row], ...] = attrs.field(init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
@@ -55,10 +61,6 @@ class Policy:
             raise SpecError(f"name={self.name!r} must be printable text")
         if not isinstance(self.classifier, Classifier):
             raise SpecError(f"classifier={self.classifier!r} must be a Classifier")
-        for option in ("rows", "general"):
-            if not isinstance(getattr(self, option), Iterable):
-                raise SpecError(f"{option}={getattr(self, option)!r} must be a list of rows")
-            object.__setattr__(self, option, tuple(getattr(self, option)))
         object.__setattr__(self, "_tables", (_table(self.rows), _table(self.general)))
 
     def __repr__(self) -> str:
@@ -100,6 +102,9 @@ class Policy:
         """The features that it degrades by name."""
         return {action.feature for action in self.actions() if isinstance(action, Degrade) and action.feature}
 
+
+PolicyLike: TypeAlias = Policy | Action | Row | Sequence[Row]
+"""What may be given where a policy is wanted; see `as_policy`."""
 
 OTP = Policy(name="OTP", general=())
 """Every crash is a restart, by the child's restart type. The default of an application's tree."""

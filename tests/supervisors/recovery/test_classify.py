@@ -142,6 +142,7 @@ PYTHONS = [
     (raised("\udcff".encode), "Parser", "Recoverable", NOT),
     (raised(json.loads, "{]"), "Parser", "Recoverable", NOT),
     (raised(json.loads, '{"a": 1'), "Parser", "Recoverable", RETRYABLE),
+    (raised(json.loads, '{"a": "b'), "Parser", "Recoverable", RETRYABLE),
     (raised(orjson.loads, b"{]"), "Parser", "Recoverable", NOT),
     (raised(orjson.loads, b'{"a": 1'), "Parser", "Recoverable", RETRYABLE),
     (raised(cattrs.structure, {"x": "one"}, Point), "Parser", "Recoverable", NOT),
