@@ -379,6 +379,8 @@ class Cell:
     def throttle(self, seconds: float | None) -> None:
         """Let its messages through at this distance, or again as they come."""
         self.pace = seconds
+        if seconds is not None and self.hold is None:
+            self.put_hold(Hold(self).after(seconds))
         if self.incarnation is not None:
             self.incarnation.choose_path()
 

@@ -211,8 +211,8 @@ def _hold(life: Incarnation, message: Message, verdict: Repeat | Crash) -> None:
         life.cell.mailbox.queue.appendleft(message)
         return
     hold = Hold(life.cell, message, verdict.history)
-    if isinstance(verdict, Crash):
-        life.cell.put_hold(hold.after(0))
+    if isinstance(verdict, Crash):  # for the next incarnation: this one is not to look at it
+        life.cell.hold = hold.after(0)
     elif verdict.until_up is not None:
         life.cell.put_hold(hold.until_up(verdict.until_up, PATIENCE))
     else:
@@ -231,6 +231,8 @@ async def _answer_otherwise(life: Incarnation, message: Message, error: BaseExce
         if isawaitable(result):
             result = await result
     except BaseException as second:
+        if second.__context__ is None:
+            second.__context__ = error
         if not _is_answered(life, other, second):
             raise
     else:

@@ -220,7 +220,7 @@ class Ref(Generic[A_co]):
         call.deadline = now + seconds
         if type(me) is Incarnation and me.current is not None:
             asked = me.current[3]
-            if asked is not None and asked.deadline < call.deadline and asked.seconds > 0:
+            if asked is not None and asked.deadline <= call.deadline and asked.seconds > 0:
                 call.seconds, call.deadline, call.is_inherited = asked.deadline - now, asked.deadline, True
 
     @overload

@@ -228,8 +228,10 @@ class Detours(Keeper):
     async def _open_circuit(self, child: Child, *, seconds: float | None = None, by_hand: bool = False) -> None:
         """Keep a child down for a time. What depends on it runs its fallback, or is held until it is up again."""
         if child.guard is None or child.guard.circuit is None:
-            policy = self._policy_of(child.spec)
-            child.guard = child.cell.recovery = self._guard(child, policy, settings=CircuitBreak())
+            last = child.spec.on_exhausted
+            settings = last if isinstance(last, CircuitBreak) else CircuitBreak()
+            policy = self._policy_of(child.spec) if child.spec.tree is None else None
+            child.guard = child.cell.recovery = self._guard(child, policy, settings=settings)
         assert child.guard is not None
         circuit = child.guard.circuit
         assert circuit is not None
@@ -334,9 +336,13 @@ class Detours(Keeper):
             self._mark_feature(child)
             child.reasons.add("failure")
             child.is_free = True
-            self._retry_after(child, (child.spec.backoff or WAY_BACK).delay(child.returns, self.ctx.random))
-            child.returns += 1
+            self._try_again_slowly(child)
         return False
+
+    def _try_again_slowly(self, child: Child) -> None:
+        """Start a child that is down and degraded after a while."""
+        self._retry_after(child, (child.spec.backoff or WAY_BACK).delay(child.returns, self.ctx.random))
+        child.returns += 1
 
     def _degrade_other(self, child: Child, action: Degrade) -> None:
         """Degrade the quality, or a feature that this child does not provide, until nothing has failed for a while."""

@@ -20,7 +20,8 @@ def as_fallbacks(name: str, factory: Factory, given: object) -> Fallbacks:
     """
     if given is None:
         return ()
-    named = given.items() if isinstance(given, Mapping) else [(getattr(given, "__name__", "fallback"), given)]
+    alone = given.__name__ if isinstance(given, type) else "fallback"
+    named = given.items() if isinstance(given, Mapping) else [(alone, given)]
     fallbacks = tuple(named)
     if not fallbacks:
         raise _wrong(name, given, "a factory, or at least one by name")

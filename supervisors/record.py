@@ -87,6 +87,11 @@ class Child:
         return self.state == "restarting" and self.retry is None
 
     @property
+    def is_degraded_and_down(self) -> bool:
+        """Whether it is degraded and has no fallback to run."""
+        return "failure" in self.reasons and not self.mode
+
+    @property
     def fallback_name(self) -> str | None:
         """The fallback that runs in its place."""
         return self.spec.fallback[self.mode - 1][0] if self.mode else None

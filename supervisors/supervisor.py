@@ -380,6 +380,9 @@ class Supervisor(Detours):
         """A restart's start has failed."""
         child.reason = error
         self._await_start(child)
+        if child.is_degraded_and_down:
+            self._try_again_slowly(child)
+            return
         action = child.guard.start_failed(error) if child.guard is not None else None
         if action is not None and not isinstance(action, Restart):
             child.action = action
