@@ -139,16 +139,13 @@ class Classifier:
 
     def _is_known_itself(self, cls: type) -> bool:
         """Whether a rule is nearer than the fact that there are others behind it."""
-        if _MADE_OF_OTHERS.isdisjoint(cls.__mro__):
-            return True
         for base in cls.__mro__:
-            if base is CircuitOpen:
-                return False
-            if base in self._rules or (base.__module__, base.__qualname__) in self._rules:
-                return True
+            has_rule = base in self._rules or (base.__module__, base.__qualname__) in self._rules
             if base in _MADE_OF_OTHERS:
-                return False
-        return False
+                return has_rule and base is not CircuitOpen
+            if has_rule:
+                return True
+        return True
 
 
 DEFAULT = Classifier(tuple(KINDS.items()))

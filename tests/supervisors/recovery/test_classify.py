@@ -391,9 +391,16 @@ def test_a_function_that_fails_is_told_of_and_the_worst_assumed() -> None:
     assert "must return a Kind or None" in failing.classify(SoldOut(1.0)).message
 
 
+def test_what_stands_for_others_may_be_registered_itself() -> None:
+    known = DEFAULT.extended({BaseExceptionGroup: Kind("Parser", "Info"), ActorCrashed: Kind("Parser", "Info")})
+    assert known.classify(ExceptionGroup("one", [MemoryError()])).severity is Severity.INFO
+    assert known.classify(ActorCrashed("/a", "m", MemoryError())).severity is Severity.INFO
+
+
 def test_classifiers_are_values() -> None:
     kind = Kind("Network", "Critical")
     assert DEFAULT.extended({ShopError: kind}) == DEFAULT.extended({ShopError: kind}) != DEFAULT
+    assert repr(Classifier(())) == "<Classifier of 0 types>"
     assert hash(DEFAULT.extended({ShopError: kind})) == hash(DEFAULT.extended({ShopError: kind}))
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         DEFAULT.known = ()  # type: ignore[misc]

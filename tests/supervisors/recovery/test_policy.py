@@ -201,11 +201,16 @@ def test_a_policy_may_know_an_applications_errors() -> None:
     class Flaky(Exception):
         pass
 
-    policy = RECOVERY.with_types({Flaky: Kind("Network", "Recoverable", retryable=True)})
+    def kind_of(_: Flaky) -> Kind:
+        return Kind("Network", "Recoverable", retryable=True)
+
+    policy = RECOVERY.with_types({Flaky: kind_of, ZeroDivisionError: Kind("Parser", "Info")})
     case = Case(failure=policy.classifier.classify(Flaky()), has_message=True, may_repeat=True)
     assert decide(policy, case) == Retry()
     assert RECOVERY.classifier.classify(Flaky()).category is Category.UNKNOWN
-    assert list(types_of(policy).values()) == ["Network/Recoverable, retryable"]
+    assert list(types_of(policy)) == ["ZeroDivisionError", f"{Flaky.__module__}.{Flaky.__qualname__}"]
+    assert types_of(policy)["ZeroDivisionError"] == "Parser/Info"
+    assert types_of(policy)[f"{Flaky.__module__}.{Flaky.__qualname__}"].endswith("kind_of says")
     assert types_of(RECOVERY) == {}
 
 
