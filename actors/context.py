@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple
 import trio
 
 from .errors import ActorStopped
-from .handling import defer, stash, unstash
+from .in_hand import defer, stash, unstash
 from .messages import Down, Reply, Tick
 from .reasons import Exit, Reason
 

@@ -36,7 +36,10 @@ def is_abnormal(reason: Reason) -> bool:
 def describe(reason: Reason) -> str:
     """One line for messages and reports."""
     if isinstance(reason, BaseException):
-        text = str(reason)
+        try:
+            text = str(reason)
+        except Exception as error:  # what crashes an actor must not stop those who tell of it
+            text = f"(its text can't be had: {type(error).__name__})"
         return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
     if isinstance(reason, Shutdown):
         return f"shutdown: {reason.detail}"

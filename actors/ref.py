@@ -21,15 +21,17 @@ from trio.lowlevel import (
 )
 
 from .errors import ActorStopped, CallTimeout, MailboxFull, UkemiError
-from .handling import TURNS_PER_SECOND, run_inline
+from .handling import TURNS_PER_SECOND
 from .incarnation import Incarnation
+from .inline import run_inline
 from .messages import Call
 from .reasons import Exit
 from .turn import Turn, current
 from .waiting import check_cycle
 
 if TYPE_CHECKING:
-    from .cell import Cell, Stats
+    from .cell import Cell
+    from .place import Stats
     from .protocol import Method, MethodKey
     from .system import System
 

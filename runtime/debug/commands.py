@@ -20,8 +20,8 @@ import attrs
 import trio
 from loguru import logger
 
-from ...actors.cell import Stats
 from ...actors.events import ActorExited
+from ...actors.place import Stats
 from ...actors.protocol import is_message_name
 from ...actors.reasons import describe
 from ...actors.registry import SERVICES

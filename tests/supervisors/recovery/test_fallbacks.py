@@ -218,6 +218,7 @@ async def test_what_subscribes_sets_timers_and_monitors_while_it_waits_keeps_the
             await trio.sleep(3.25)
             runtime.ref("b").kill()
             runtime.system.topics.publish("news", "extra")
+        await trio.sleep(0.1)
         assert set(await ref.call("all")) == {"tick", "down", "extra"}
 
 

@@ -1,0 +1,120 @@
+"""What becomes of a message that has failed: its sender's error, what its cell's recovery says, or a crash."""
+
+from __future__ import annotations
+
+from inspect import isawaitable
+from typing import TYPE_CHECKING
+
+from .errors import Reject, UnknownMethod
+from .hold import Hold
+from .messages import ON_DOWN, Message
+from .reasons import describe, plain
+from .recovery import Answer, AnswerBy, Crash, Repeat, Verdict
+from .turn import is_cancelled
+
+if TYPE_CHECKING:
+    from .incarnation import Incarnation
+
+PATIENCE = 30.0
+"""Seconds for which a message waits, at most, for another component to be up again."""
+
+
+def try_answer(life: Incarnation, message: Message, error: BaseException) -> bool:
+    """Tell whoever sent the message of an error that is theirs (rule M6). False for one that is not."""
+    answer = answer_to(life, message, error)
+    if answer is None:
+        return False
+    tell(life, message, answer, "rejected")
+    if life.cell.recovery is not None and life.cell.recovery.watches:
+        life.cell.recovery.succeeded(message[0], 0.0)
+    return True
+
+
+def tell(life: Incarnation, message: Message, error: BaseException, how: str) -> None:
+    """Tell a caller of an error; a cast becomes a dead letter."""
+    name, _, _, call = message
+    if call is not None:
+        call.fail(lambda: error)
+    else:
+        life.cell.system.dead_letter(life.cell.path, name, f"{how}: {describe(error)}")
+
+
+def answer_to(life: Incarnation, message: Message, error: BaseException) -> Exception | None:
+    """The sender's error: a rejection, out of a nursery too, or arguments or a name that don't fit. None: a crash."""
+    name, args, kwargs, _ = message
+    leaf = plain(error)
+    if isinstance(leaf, Reject):
+        return leaf.error
+    if isinstance(error, TypeError | UnknownMethod) and name != ON_DOWN:
+        try:
+            life.methods.own_method(name).check(args, kwargs)
+        except (TypeError, UnknownMethod) as wrong:
+            return wrong
+    return None
+
+
+async def try_recover(life: Incarnation, message: Message, error: BaseException) -> bool:
+    """Do as the cell's recovery says; whether the incarnation goes on."""
+    recovery = life.cell.recovery
+    if recovery is None or life.answers_for is not None or not isinstance(error, Exception):
+        return False  # no policy answers a caller with a Cancelled or a Ctrl-C (rules X1, X2)
+    if life.killed or life.failure is not None or is_cancelled():
+        return False
+    verdict = recovery.message_failed(life, life.current and message, plain(error), life.history)
+    if isinstance(verdict, AnswerBy):
+        await answer_otherwise(life, message, plain(error), verdict.method)
+        return True
+    return carry_out(life, message, plain(error), verdict)
+
+
+def carry_out(life: Incarnation, message: Message, error: BaseException, verdict: Verdict) -> bool:
+    """A verdict that takes no waiting; whether the incarnation goes on."""
+    match verdict:
+        case Answer():
+            tell(life, message, error, "failed")
+        case Repeat():
+            hold_back(life, message, verdict)
+        case Crash(action=action, keep=keep):
+            life.action = action
+            if keep and life.current is not None:
+                hold_back(life, message, verdict)
+                life.current = None
+            return False
+        case _:
+            raise AssertionError(verdict)
+    return True
+
+
+def hold_back(life: Incarnation, message: Message, verdict: Repeat | Crash) -> None:
+    """Keep a message for another try, before all that waits."""
+    if life.cell.hold is not None and life.cell.hold.message is not None:  # a timer's, while another is held back
+        life.cell.mailbox.queue.appendleft(message)
+        return
+    hold = Hold(life.cell, message, verdict.history)
+    if isinstance(verdict, Crash):  # for the next incarnation: this one is not to look at it
+        life.cell.hold = hold.after(0)
+    elif verdict.until_up is not None:
+        life.cell.put_hold(hold.until_up(verdict.until_up, PATIENCE))
+    else:
+        life.cell.put_hold(hold.after(verdict.delay))
+    if life.claimed is not None and life.deferred is not None:
+        life.deferred.pop(life.claimed, None)
+
+
+async def answer_otherwise(life: Incarnation, message: Message, error: BaseException, method: str) -> None:
+    """Let another method answer. What it raises is a crash; a rejection is an answer."""
+    _, args, kwargs, call = message
+    other = (method, args, kwargs, call)
+    life.answers_for, life.claimed = error, None
+    try:
+        result = life.methods.own_method(method).function(life.actor, *args, **kwargs)
+        if isawaitable(result):
+            result = await result
+    except BaseException as second:
+        if second.__context__ is None:
+            second.__context__ = error
+        if not try_answer(life, other, second):
+            raise
+    else:
+        if call is not None and call is not life.claimed:
+            call.reply(result)
