@@ -15,30 +15,29 @@ from __future__ import annotations
 import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable
-from inspect import isawaitable, iscoroutine, iscoroutinefunction, unwrap
+from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, enable_ki_protection, reschedule
 
+from . import ending
 from .actor import Actor
 from .belongings import Belongings
 from .context import Context
+from .ending import GRACE, drop
 from .errors import ActorStopped, Ignore, SpecError, StartTimeout
 from .events import ActorStarted
 from .handling import handle_all
 from .messages import Call, ChildExit, Down, Message, Notice, Signal
-from .reasons import Exit, Reason, is_abnormal, plain
+from .reasons import Exit, Reason, plain
 from .turn import current, is_cancelled
 
 if TYPE_CHECKING:
     from .cell import Cell
     from .protocol import Methods
     from .timers import Timer
-
-GRACE = 1.0
-"""Seconds that a killed incarnation has to end before it is a zombie."""
 
 
 @attrs.frozen
@@ -53,12 +52,7 @@ class Incarnation:
     """See the module. Made and ended by its cell only."""
 
     __slots__ = (
-        "_belongings",
         "_bound_timer",
-        "_closing",
-        "_ended",
-        "_scope",
-        "_started",
         "action",
         "actor",
         "answers_for",
@@ -66,9 +60,11 @@ class Incarnation:
         "begun",
         "cell",
         "claimed",
+        "closing",
         "context",
         "current",
         "deferred",
+        "ended",
         "failure",
         "handled",
         "handler_timeout",
@@ -82,16 +78,19 @@ class Incarnation:
         "is_winding_down",
         "killed",
         "lane",
+        "made",
         "methods",
         "number",
         "parked",
         "recent",
         "runs_inline",
+        "scope",
         "stashed",
         "stop_request",
         "suspended",
         "task",
         "turn",
+        "up",
         "waits",
     )
 
@@ -145,15 +144,15 @@ class Incarnation:
         """Around the handler in hand, where it can be given up alone."""
         self.waits: list[Cell] = []
         """Whom the message in hand waits for."""
-        self._belongings: Belongings | None = None
+        self.made: Belongings | None = None
         self._bound_timer: Timer | None = None
         """Kills it, or detaches it, when its present phase takes too long."""
-        self._closing: Awaitable[object] | None = None
+        self.closing: Awaitable[object] | None = None
         """What a sync `on_stop` returned, to be awaited."""
-        self._ended: trio.Event | None = None
-        self._scope: trio.CancelScope | None = None
+        self.ended: trio.Event | None = None
+        self.scope: trio.CancelScope | None = None
         """Around what its own task does now: its work, then its winding down."""
-        self._started: trio.Event | None = None
+        self.up: trio.Event | None = None
 
     def choose_path(self) -> None:
         """How carefully its messages have to be handled."""
@@ -166,9 +165,9 @@ class Incarnation:
     @property
     def belongings(self) -> Belongings:
         """What it made and has to let go of."""
-        if self._belongings is None:
-            self._belongings = Belongings()
-        return self._belongings
+        if self.made is None:
+            self.made = Belongings()
+        return self.made
 
     @property
     def is_ending(self) -> bool:
@@ -178,7 +177,7 @@ class Incarnation:
     @property
     def running_tasks(self) -> int:
         """How many background tasks there are."""
-        return len(self._belongings.tasks) if self._belongings is not None else 0
+        return len(self.made.tasks) if self.made is not None else 0
 
     # --- the beginning
 
@@ -191,7 +190,7 @@ class Incarnation:
             self.end(Exit.NORMAL if isinstance(error, Ignore) else self.failure)
         else:
             if self.killed or self.failure is not None:  # in its own sync on_start
-                _drop(opening)
+                drop(opening)
                 self.end(Exit.KILLED if self.failure is None else self.failure)
             elif opening is None:
                 self._is_up()
@@ -199,11 +198,11 @@ class Incarnation:
             else:
                 timeout = self.cell.spec.start_timeout
                 if timeout is not None:
-                    self._bound(timeout, lambda: self.fail(StartTimeout(self.cell.path, timeout)))
-                self._spawn(opening=opening)
+                    self.bound(timeout, lambda: self.fail(StartTimeout(self.cell.path, timeout)))
+                self.spawn(opening=opening)
         if not (self.is_over or self.is_started):
-            self._started = trio.Event()
-            await self._started.wait()
+            self.up = trio.Event()
+            await self.up.wait()
         if self.is_over and not self.is_started:
             if isinstance(self.failure, BaseException):
                 raise self.failure
@@ -219,7 +218,7 @@ class Incarnation:
     def _construct(self) -> Awaitable[object] | None:
         actor: object = self.cell.factory()
         if not isinstance(actor, Actor):
-            _drop(actor)  # of an async factory
+            drop(actor)  # of an async factory
             raise SpecError(f"the factory of {self.cell.path} returned {actor!r}; it must return an Actor")
         self.actor = actor
         self.methods = self.cell.methods = actor._ukemi_methods
@@ -230,7 +229,7 @@ class Incarnation:
         return opening if isawaitable(opening) else None
 
     def _is_up(self) -> None:
-        self._bound(None, None)
+        self.bound(None, None)
         self.is_started = True
         cell = self.cell
         if self.stop_request is None:
@@ -242,8 +241,8 @@ class Incarnation:
             self.wake()
         elif self.task is None:
             self.be_ready()
-        if self._started is not None:
-            self._started.set()
+        if self.up is not None:
+            self.up.set()
 
     def be_ready(self) -> None:
         """Idle: the next message has to wake it, or may be handled in its caller's turn (rule I1)."""
@@ -259,7 +258,7 @@ class Incarnation:
             self.parked = None
             reschedule(task)
         elif not self.is_spawned and self.is_started and not (self.is_inline or self.is_ending):
-            self._spawn()
+            self.spawn()
 
     def unpark(self, _: RaiseCancelT) -> Abort:
         """Its parked task is cancelled."""
@@ -303,7 +302,7 @@ class Incarnation:
             return
         self.stop_request = StopRequest(reason, drain)
         self.cell.state = "stopping"
-        self._bound(self.cell.spec.shutdown_time, self.kill)
+        self.bound(self.cell.spec.shutdown_time, self.kill)
         if not self.is_started:
             self.attention = True
             if self.is_spawned and hasten:
@@ -321,9 +320,9 @@ class Incarnation:
         self.failure = reason
         self.attention = True
         self.cell.ready = None
-        if self._scope is not None:
-            self._bound(self.cell.spec.shutdown_time, self.kill)
-            self._scope.cancel()
+        if self.scope is not None:
+            self.bound(self.cell.spec.shutdown_time, self.kill)
+            self.scope.cancel()
         elif self.is_started and not self.is_inline:
             self.end(reason)
 
@@ -335,11 +334,11 @@ class Incarnation:
         self.cell.ready = None
         for child in list((self.cell.children or {}).values()):
             child.kill()
-        if self._belongings is not None:
-            self._belongings.cancel_tasks()
-        self._bound(GRACE, self._detach)
-        if self._scope is not None:
-            self._scope.cancel()
+        if self.made is not None:
+            self.made.cancel_tasks()
+        self.bound(GRACE, lambda: ending.detach(self))
+        if self.scope is not None:
+            self.scope.cancel()
         elif not self.is_inline:
             self.end(Exit.KILLED)
 
@@ -362,35 +361,36 @@ class Incarnation:
     async def join(self) -> None:
         """Wait until it is over."""
         if not self.is_over:
-            if self._ended is None:
-                self._ended = trio.Event()
-            await self._ended.wait()
+            if self.ended is None:
+                self.ended = trio.Event()
+            await self.ended.wait()
 
     # --- its own task
 
-    def _spawn(self, *, opening: Awaitable[object] | None = None, ending: Reason | None = None) -> None:
+    def spawn(self, *, opening: Awaitable[object] | None = None, last: Reason | None = None) -> None:
+        """Give it a task of its own: to go on from an async `on_start`, or only to end."""
         self.cell.ready = None
         self.is_spawned = True
-        self._scope = trio.CancelScope()
+        self.scope = trio.CancelScope()
         if self.killed:
-            self._scope.cancel()
-        self.context.run(self.cell.system.nursery.start_soon, self._main, opening, ending)
+            self.scope.cancel()
+        self.context.run(self.cell.system.nursery.start_soon, self._main, opening, last)
 
     @enable_ki_protection
-    async def _main(self, opening: Awaitable[object] | None, ending: Reason | None) -> None:
-        """Its own task: from `opening` (an async `on_start`) on, or only its end."""
+    async def _main(self, opening: Awaitable[object] | None, last: Reason | None) -> None:
+        """Its own task: from `opening` (an async `on_start`) on, or only its end, of `last`."""
         self.task = current_task()
         self.context = self.task.context
-        reason = await self._work(opening) if ending is None else ending
+        reason = await self._work(opening) if last is None else last
         if not self.is_over:
-            reason = await self._wind_down(reason)
-            await self._join_below()
-            self._over(reason)
+            reason = await ending.wind_down(self, reason)
+            await ending.join_below(self)
+            ending.over(self, reason)
 
     async def _work(self, opening: Awaitable[object] | None) -> Reason:
-        assert self._scope is not None
+        assert self.scope is not None
         try:
-            with self._scope:
+            with self.scope:
                 if opening is not None:
                     await opening
                     self._is_up()
@@ -404,127 +404,12 @@ class Incarnation:
 
     def end(self, reason: Reason) -> None:
         """Wind down from outside its own task; at once, where nothing has to be waited for."""
-        if self.is_over or self.is_winding_down:
-            return
-        runs_on_stop = self.is_started and not self.killed and type(self.actor).on_stop is not Actor.on_stop
-        if self.running_tasks or self.cell.children or (runs_on_stop and _is_async(self.actor.on_stop)):
-            self._end_in_its_task(reason)
-            return
-        self.is_winding_down = True
-        self.cell.ready = None
-        if runs_on_stop:
-            try:
-                closing = self.context.run(self.actor.on_stop, reason)
-            except BaseException as error:
-                reason = plain(error)
-            else:
-                if isawaitable(closing):
-                    self.is_winding_down = False
-                    self._closing = closing
-                    self._end_in_its_task(reason)
-                    return
-        self._over(reason)
-        if self._scope is not None:
-            self._scope.cancel()  # its parked task has nothing left to do
+        ending.end(self, reason)
 
-    def _end_in_its_task(self, reason: Reason) -> None:
-        if self.is_spawned:
-            self.fail(reason)
-        else:
-            self._spawn(ending=reason)
-
-    async def _wind_down(self, reason: Reason) -> Reason:
-        """Cancel and join the background tasks, then `on_stop`; the reason, or the error of `on_stop` (rule S11)."""
-        self.is_winding_down = True
-        self.cell.ready = None
-        if not self.is_started:
-            self.failure = reason
-        runs_on_stop = self.is_started and type(self.actor).on_stop is not Actor.on_stop
-        if self.killed or reason is Exit.KILLED:
-            _drop(self._closing)
-            return Exit.KILLED
-        if not (self.running_tasks or runs_on_stop):
-            return reason
-        if is_abnormal(reason):
-            self._bound(self.cell.spec.shutdown_time, self.kill)
-        try:
-            with trio.CancelScope() as self._scope:
-                if self._belongings is not None:
-                    self._belongings.cancel_tasks()
-                    await self._belongings.join_tasks()
-                if runs_on_stop:
-                    result = self.actor.on_stop(reason) if self._closing is None else self._closing
-                    if isawaitable(result):
-                        await result
-        except BaseException as error:
-            if not self.killed and not is_cancelled():
-                return plain(error)
-            return Exit.KILLED
-        return Exit.KILLED if self.killed else reason
-
-    async def _join_below(self) -> None:
-        """Nothing of it outlives it. Bounded: what hangs is detached by the timer that its own kill has set."""
-        children = list((self.cell.children or {}).values())
-        if not (self.running_tasks or children):
-            return
-        self._bound(None, None)
-        with trio.CancelScope(shield=True):
-            for child in children:
-                child.kill()
-            for child in children:
-                await child.join()
-            if self.running_tasks:
-                self.belongings.cancel_tasks()
-                self._bound(GRACE, self._detach)
-                await self.belongings.join_tasks()
-
-    def _over(self, reason: Reason) -> None:
-        """Everything of it has ended: let go of what it held, tell the parent, then the caller in hand."""
-        if self.is_over:
-            return
-        self.is_over = True
-        if not self.is_started and self.failure is None:
-            self.failure = reason
-        cell, message = self.cell, self.current
-        self._bound(None, None)
-        if self.stashed:
-            cell.mailbox.unstash(self.stashed)
-            self.stashed = None
-        if self.begun is not None:
-            _drop(self.begun[1])
-        cell.exited(self, reason, attended=self.is_attended or not self.is_started)
-        if self._belongings is not None:
-            self._belongings.release(self, reason)
-        if message is not None and (message[3] is None or not message[3].settled):
-            cell.lose(message, reason)
-        for call in list(self.deferred or ()):
-            cell.lose((call.method, (), {}, call), reason)
-        for event in (self._ended, self._started):
-            if event is not None:
-                event.set()
-        if self.is_started:
-            self.failure = None  # whoever still holds a dead context must not keep its traceback alive (rule X3)
-
-    def _detach(self) -> None:
-        """Killed, and still not over: a zombie (rule S13)."""
-        if not self.is_over:
-            self.cell.system.zombie(self.cell, self.number)
-            self._over(Exit.KILLED)
-
-    def _bound(self, seconds: float | None, then: Callable[[], object] | None) -> None:
+    def bound(self, seconds: float | None, then: Callable[[], object] | None) -> None:
         """From now on, call `then` after some time; replaces the last bound."""
         if self._bound_timer is not None:
             self._bound_timer.cancel()
             self._bound_timer = None
         if seconds is not None and then is not None:
             self._bound_timer = self.cell.system.timers.at(trio.current_time() + seconds, then)
-
-
-def _drop(awaitable: object) -> None:
-    """Nobody will await it."""
-    if iscoroutine(awaitable):
-        awaitable.close()
-
-
-def _is_async(function: Callable[..., object]) -> bool:
-    return iscoroutinefunction(unwrap(function))

@@ -12,8 +12,8 @@ from pathlib import Path
 import trio
 from loguru import logger
 
+from ..actors.ending import GRACE
 from ..actors.errors import ActorStopped, UkemiError
-from ..actors.incarnation import GRACE
 from ..actors.system import Crash
 from ..supervisors.errors import SupervisorGaveUp
 from ..supervisors.spec import ChildSpec
