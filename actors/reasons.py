@@ -39,7 +39,7 @@ def describe(reason: Reason) -> str:
         try:
             text = str(reason)
         except Exception as error:  # what crashes an actor must not stop those who tell of it
-            text = f"(its text can't be had: {type(error).__name__})"
+            return f"{type(reason).__name__}, whose text raises {type(error).__name__}"
         return f"{type(reason).__name__}: {text}" if text else type(reason).__name__
     if isinstance(reason, Shutdown):
         return f"shutdown: {reason.detail}"

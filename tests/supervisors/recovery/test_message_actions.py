@@ -372,3 +372,29 @@ async def test_a_restart_of_a_named_sibling_restarts_both(ward: Ward) -> None:
         assert [runtime.ref(name).stats().incarnation for name in ("one", "two")] == [2, 2]
         crashes = [event for event in runtime.events.of(ActorExited) if event.abnormal]
         assert len(crashes) == 1
+
+
+class Rude(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+async def test_an_exception_that_can_not_be_printed_crashes_like_any_other(ward: Ward) -> None:
+    async with tree(ward, Retry(EXACT)) as runtime:
+        ward.fail("once", Rude())
+        with pytest.raises(ActorCrashed, match="Rude, whose text raises ValueError"):
+            await runtime.ref("a").call("once")
+        assert await runtime.ref("a").call("who") == "own 1"
+
+
+@both_ways
+@pytest.mark.rule("X1", "X2")
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3), trio.Cancelled._create(source="unknown")])
+async def test_no_policy_answers_a_caller_with_what_is_no_exception_of_its_own(
+    ward: Ward, error: BaseException, method: str
+) -> None:
+    async with tree(ward, Resume()) as runtime:
+        ward.fail("once", error)
+        with pytest.raises(ActorCrashed):
+            await runtime.ref("a").call(method)
+        assert await runtime.ref("a").call("who") == "own 1"
