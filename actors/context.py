@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import posixpath
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple
 
 import trio
@@ -120,6 +121,15 @@ class Context:
         else:
             timer.arm(trio.current_time() + delay)
         return timer
+
+    def limit(self, operation: str) -> AbstractContextManager[None]:
+        """Bound a block by the time that this operation may take (the runtime's timeouts): OperationTimeout past it.
+
+        That time is a default, which the recovery policy may lengthen (`Extend`) before the block is cancelled.
+        """
+        recovery = self._incarnation.cell.recovery
+        more_time = recovery.more_time if recovery is not None else None
+        return self._incarnation.cell.system.timeouts.limit(operation, on_expiry=more_time)
 
     def defer(self) -> Reply:
         """Answer the call in hand later, through the result; what the handler returns is then ignored.

@@ -108,7 +108,7 @@ class Call:
         if self.is_inherited and asked is not None and not asked.settled:
             more = asked.deadline - self.deadline
         elif self.is_default and self.cell.recovery is not None:
-            more = self.cell.recovery.more_time(self)
+            more = self.cell.recovery.more_time(self.method, self.seconds, self.extended)
         if more <= 0:
             return False
         self.extended += 1

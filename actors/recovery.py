@@ -14,7 +14,7 @@ import attrs
 
 if TYPE_CHECKING:
     from .incarnation import Incarnation
-    from .messages import Call, Message
+    from .messages import Message
     from .reasons import Reason
 
 
@@ -68,5 +68,8 @@ class Recovery(Protocol):
     def succeeded(self, method: str, seconds: float) -> None:
         """A message was handled, if `watches`."""
 
-    def more_time(self, call: Call) -> float:
-        """Seconds by which a default deadline that has just passed is to be lengthened; 0 for none."""
+    def more_time(self, operation: str, seconds: float, extended: int) -> float:
+        """Seconds by which the default time of an operation is lengthened; 0 for none.
+
+        That is after `seconds`, which have just passed, and having been lengthened `extended` times before.
+        """

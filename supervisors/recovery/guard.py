@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ...actors.errors import CallTimeout, HandlerTimeout
-from ...actors.messages import Call, ChildTells, Message
+from ...actors.errors import HandlerTimeout, OperationTimeout
+from ...actors.messages import ChildTells, Message
 from ...actors.reasons import Reason, describe
 from ...actors.recovery import Answer, AnswerBy, Crash, Repeat, Verdict
 from ..alerts import raise_alert
@@ -167,20 +167,15 @@ class Guard:
         elif circuit.state == "half-open":
             self._probe = circuit.admit(now)
 
-    def more_time(self, call: Call) -> float:
+    def more_time(self, operation: str, seconds: float, extended: int) -> float:
         """See `Recovery`: the default time of the operation once more, where the policy says Extend."""
-        error = CallTimeout(self.cell.path, call.method, call.seconds, call.taken)
-        return self.extension(error, call.extended, self.cell.system.timeouts.of(call.method), call.method)
-
-    def extension(self, error: BaseException, extended: int, seconds: float, method: str) -> float:
-        """By how many seconds a default time that has passed `extended` times before is lengthened; 0: not at all."""
-        failure = self._classify(error)
+        failure = self._classify(OperationTimeout(operation, seconds))
         case = Case(failure=failure, tried=extended, has_message=True, deadline_running=True)
         action = decide(self.policy, case)
         if not isinstance(action, Extend):
             return 0.0
-        self._emit(action, failure, method, extended + 1)
-        return seconds
+        self._emit(action, failure, operation, extended + 1)
+        return self.cell.system.timeouts.of(operation)
 
     # --- the supervisor's side
 

@@ -17,6 +17,7 @@ from ukemi import (
     Defer,
     Extend,
     Fallback,
+    OperationTimeout,
     Policy,
     ProviderError,
     ResourceExhausted,
@@ -310,6 +311,24 @@ async def test_a_deadline_that_was_extended_as_often_as_may_be_ends_the_operatio
         assert trio.current_time() == 90
         assert await ref.call("who") == "own 1", "its handler was given up"
         assert ward.take() == ["+own", "cancelled"]
+
+
+async def test_extend_lengthens_the_time_of_a_block_too(ward: Ward, autojump_clock: MockClock) -> None:
+    class Fetcher(Patient):
+        async def fetch(self, seconds: float) -> str:
+            with self.ctx.limit("fetch"):
+                await trio.sleep(seconds)
+            return "fetched"
+
+    policy = Policy((Row("Timeout", "Recoverable", Extend(2), Cancel()),))
+    a = child("a", lambda: Fetcher(ward), policy=policy)
+    async with Runtime(supervisor("top", a), timeouts={"fetch": 1.0}) as runtime:
+        ref = runtime.ref("a").within(None)
+        assert await ref.call("fetch", 2.5) == "fetched"
+        with pytest.raises(OperationTimeout, match="Operation timeout after 3s"):
+            await ref.call("fetch", 100.0)
+        assert trio.current_time() == 2.5 + 3
+        assert ref.stats().incarnation == 1
 
 
 async def test_a_deadline_that_the_caller_has_named_is_kept(ward: Ward, autojump_clock: MockClock) -> None:
