@@ -29,6 +29,7 @@ from ..actors.registry import SERVICES
 from ..actors.system import System
 from ..actors.timeouts import Timeouts
 from ..actors.wire import WireRef
+from ..supervisors.degradation import Degradation
 from ..supervisors.spec import ChildSpec, check_whole
 from ..supervisors.tree import supervisor
 from .metrics import Metrics
@@ -208,6 +209,11 @@ class Runtime:
         if found is None:
             found = self.system.shared[Metrics] = Metrics(lambda: self.system.clock())
         return found
+
+    @property
+    def features(self) -> Degradation:
+        """The features and the quality level: what is degraded and why, and where an application reports its scores."""
+        return Degradation.of(self.system)
 
     @overload
     def ref(self, name_or_path: str, type: type[A]) -> Ref[A]: ...
