@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..actors.errors import UkemiError
-from .debug.cli import repl_command, tree_command
+from .debug.cli import repl_command, single_commands, tree_command
 from .policies import policy_command
 
 
@@ -46,6 +46,8 @@ def run(target: str | None, state_dir: Path | None, allow_eval: bool, log_level:
 
 commands.add_command(tree_command)
 commands.add_command(repl_command)
+for command in single_commands:
+    commands.add_command(command)
 commands.add_command(policy_command)
 
 

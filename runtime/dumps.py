@@ -38,6 +38,8 @@ class CrashDump:
     state: Mapping[str, str] = attrs.field(factory=dict)
     """The actor's attributes, as text."""
     message_in_hand: str | None = None
+    last_messages: tuple[str, ...] = ()
+    """What the actor had taken last, oldest first."""
 
     @classmethod
     def of(cls, origin: str, error: BaseException, **more: Any) -> CrashDump:

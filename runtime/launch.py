@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,14 +18,20 @@ from ..actors.system import Crash
 from ..supervisors.errors import SupervisorGaveUp
 from ..supervisors.spec import ChildSpec
 from ..supervisors.tree import child
+from .collectors import Collector, JsonLines, to_log
 from .debug.server import debug_services
 from .dumps import CrashDump, CrashHook
+from .error_report import messages_text, state_of
+from .health import HealthMonitor, checked_targets
 from .logs import log_event, set_up_logging
-from .reports import CrashReporter, state_of
+from .reports import ErrorReporter
 from .runtime import Runtime
 from .signals import OrderlySignals
 from .state_dir import StateDir, default_state_dir
 from .watchdog import Stall, Watchdog
+
+REMEMBERED = 5
+"""Messages that each actor remembers, for a crash dump."""
 
 
 class Panicked(UkemiError):
@@ -41,12 +47,19 @@ def run(
     log_level: str = "INFO",
     seed: int | None = None,
     call_timeout: float = 30.0,
+    timeouts: Mapping[str, float] | None = None,
+    targets: Mapping[str, float] | None = None,
+    report_to: Sequence[Collector] = (),
 ) -> None:
     """Run a tree until it ends or a signal stops it (in order; a second signal at once).
 
     `state_dir` is where its sockets, log and crash dumps lie; None: the user's state folder, under the tree's name.
     `allow_eval` lets the debug socket evaluate Python. A tree that needs to know its state dir is given as a function
     of it, with its `name`.
+
+    `call_timeout` and `timeouts` are a Runtime's. `targets` are the p99 that operations should have, in seconds by
+    name: the health monitor raises an alert for one that takes twice as long. `report_to` are functions that are given
+    each ErrorReport, beside the log and `crashes/errors.jsonl`.
 
     Raises what made the tree end if it gave up (SupervisorGaveUp names the child) or could not be started,
     StateDirError if the folder can't be used, and Panicked for what nobody handled, in the main thread or another.
@@ -58,18 +71,25 @@ def run(
     with StateDir(Path(state_dir) if state_dir is not None else default_state_dir(name)) as folder:
         set_up_logging(folder.log, log_level)
         spec = tree if isinstance(tree, ChildSpec) else tree(folder)
+        targets = checked_targets(targets or {})
         runtime = Runtime(
             spec,
             seed=seed,
             call_timeout=call_timeout,
-            services=lambda runtime: _services(runtime, folder, allow_eval),
+            timeouts=timeouts,
+            services=lambda runtime: _services(runtime, folder, allow_eval, targets),
         )
+        runtime.system.remembers = REMEMBERED
+        runtime.errors.report_to(to_log, JsonLines(folder.error_reports), *report_to)
         trio.run(_run, runtime, folder, restrict_keyboard_interrupt_to_checkpoints=True)
 
 
-def _services(runtime: Runtime, folder: StateDir, allow_eval: bool) -> Sequence[ChildSpec]:
+def _services(
+    runtime: Runtime, folder: StateDir, allow_eval: bool, targets: Mapping[str, float]
+) -> Sequence[ChildSpec]:
     return [
-        child("reporter", CrashReporter, mailbox=64),
+        child("reporter", ErrorReporter),
+        child("health", lambda: HealthMonitor(runtime.metrics, targets)),
         *debug_services(runtime, folder.debug_socket, allow_eval=allow_eval),
     ]
 
@@ -135,10 +155,19 @@ def _exit_soon(zombies: int) -> None:
 
 
 def _give_up_dump(runtime: Runtime, path: str, error: SupervisorGaveUp) -> CrashDump:
-    """A supervisor ends: with what its child failed of last, and how the child was when that was last reported."""
-    reports = [report for report in runtime.crash_reports() if report.path == error.child]
-    state, method = (reports[-1].state, reports[-1].method) if reports else ({}, None)
-    return CrashDump.of(path, error, state=state, message_in_hand=method)
+    """A supervisor ends: with what its child failed of last, and how the child was when that was last reported.
+
+    Where supervisors gave up one after the other, with the child of the innermost.
+    """
+    runtime.errors.format()
+    innermost = error
+    while isinstance(innermost.__cause__, SupervisorGaveUp):
+        innermost = innermost.__cause__
+    reports = [report for report in runtime.errors.reports() if report.path == innermost.child]
+    if not reports:
+        return CrashDump.of(path, error)
+    last = reports[-1]
+    return CrashDump.of(path, error, state=last.state, message_in_hand=last.method, last_messages=last.last_messages)
 
 
 def _stall_dump(runtime: Runtime, stall: Stall, message: str) -> CrashDump:
@@ -152,4 +181,5 @@ def _stall_dump(runtime: Runtime, stall: Stall, message: str) -> CrashDump:
         traceback=stall.stack,
         state=state_of(getattr(life, "actor", None)),
         message_in_hand=life.current[0] if life is not None and life.current is not None else None,
+        last_messages=messages_text(list(life.recent)) if life is not None and life.recent is not None else (),
     )

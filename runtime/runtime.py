@@ -4,7 +4,7 @@ The tree runs in a task of its own, shielded: whatever happens to the body of `a
 cancellation or Ctrl-C, the tree is stopped in order, each child within its shutdown time. The body, in turn, is only
 cancelled when the tree gives up (rule X4).
 
-Beside the application's tree, a runtime may run *services* (debug server, crash reports), a tree of their own under
+Beside the application's tree, a runtime may run *services* (debug server, error reports), a tree of their own under
 `/ukemi`: they are supervised like anything else.
 """
 
@@ -34,7 +34,7 @@ from ..supervisors.spec import ChildSpec, check_whole
 from ..supervisors.tree import supervisor
 from .metrics import Metrics
 from .nodes import Node, node_of
-from .reports import CrashReport, CrashReporter
+from .reports import Errors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -203,6 +203,11 @@ class Runtime:
         return self.system.timeouts
 
     @property
+    def errors(self) -> Errors:
+        """The last errors, and how often there were which, where an ErrorReporter is among the services."""
+        return Errors.of(self.system)
+
+    @property
     def metrics(self) -> Metrics:
         """What is recorded of operations."""
         found: Metrics | None = self.system.shared.get(Metrics)
@@ -229,15 +234,6 @@ class Runtime:
     def tree(self) -> Node:
         """The running tree, as of now."""
         return node_of(self._root)
-
-    def crash_reports(self, last: int = 100) -> list[CrashReport]:
-        """The last crashes with their tracebacks, oldest first, where a CrashReporter is among the services."""
-        services = self._roots[0].children or {} if self._services is not None else {}
-        for cell in services.values():
-            actor = getattr(cell.incarnation, "actor", None)
-            if isinstance(actor, CrashReporter):
-                return actor.reports(last)
-        return []
 
     @property
     def _root(self) -> Cell:

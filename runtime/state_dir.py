@@ -50,6 +50,11 @@ class StateDir:
         """The folder of the crash dumps."""
         return self.path / "crashes"
 
+    @property
+    def error_reports(self) -> Path:
+        """The last error reports, as JSON lines."""
+        return self.crashes / "errors.jsonl"
+
     def __enter__(self) -> StateDir:
         """Make the folder where needed, and take its lock. Raises StateDirError."""
         path = self.path

@@ -1,4 +1,4 @@
-"""The debug commands, all of them: the one place where they are declared.
+"""The debug commands, all of them; those that tell how well the runtime does are declared in `wellbeing`.
 
 Each is an async function of a `Session` and of what it takes; see `declaring` for what its signature and docstring
 become. What it returns is sent as plain data; whatever it raises becomes the client's error, and harms nobody else.
@@ -11,7 +11,6 @@ import inspect
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import StringIO
 from typing import Any, Literal
@@ -20,7 +19,6 @@ import attrs
 import trio
 from loguru import logger
 
-from ...actors.events import ActorExited
 from ...actors.place import Stats
 from ...actors.protocol import is_message_name
 from ...actors.reasons import describe
@@ -29,9 +27,9 @@ from ...actors.shorten import short
 from ...supervisors.spec import ChildSpec
 from ...supervisors.supervisor import Supervisor
 from ..nodes import Node, node_of
-from ..reports import CrashReport
 from .declaring import ActorName, BadCommand, Code, CommandName, Commands, Description, MethodName
 from .session import Session, event_data
+from .wellbeing import WELLBEING
 
 COMMANDS = Commands()
 MOST_NAMES = 200
@@ -208,16 +206,6 @@ async def trace(session: Session, actor: ActorName, switch: Literal["on", "off"]
     return f"tracing {cell.path}" if switch == "on" else f"no longer tracing {cell.path}"
 
 
-@COMMANDS.declare(shown="crashes")
-async def errors(session: Session, last: int = 5) -> list[CrashReport]:
-    """The last crashes, oldest first, with their tracebacks where crash reports are kept."""
-    reports = session.runtime.crash_reports(last)
-    if reports:
-        return reports
-    exits = [event for event in session.runtime.events.of(ActorExited) if event.abnormal]
-    return [_report_of(event) for event in exits[max(0, len(exits) - last) :]]
-
-
 @COMMANDS.declare(shown="events")
 async def events(session: Session, last: int = 20) -> list[dict[str, Any]]:
     """What happened last in the runtime, oldest first."""
@@ -264,6 +252,9 @@ async def eval_(session: Session, code: Code) -> Evaluated:
     return Evaluated(None if value is None else short(value, 10_000), output.getvalue())
 
 
+COMMANDS.update(WELLBEING)
+
+
 # --- helpers
 
 
@@ -304,8 +295,3 @@ def _spec_data(spec: ChildSpec) -> dict[str, Any]:
     plain = (str, int, float, bool, tuple, type(None))
     both = {**values, **inside}
     return {name: value if isinstance(value, plain) else short(value) for name, value in both.items()}
-
-
-def _report_of(event: ActorExited) -> CrashReport:
-    at = datetime.now(UTC) - timedelta(seconds=trio.current_time() - event.time)
-    return CrashReport(at.isoformat(), event.path, event.incarnation, None, event.reason, "")

@@ -25,9 +25,24 @@ Code = NewType("Code", str)
 """Python, unquoted, up to the end of the line."""
 CommandName = NewType("CommandName", str)
 """One of the commands."""
+OperationName = NewType("OperationName", str)
+"""What is recorded in the metrics, or has a timeout."""
 
-Kind: TypeAlias = Literal["actor", "method", "code", "command", "text", "number", "choice", "value"]
-Shown: TypeAlias = Literal["value", "text", "tree", "fields", "help", "evaluated", "crashes", "events"]
+Kind: TypeAlias = Literal["actor", "method", "code", "command", "operation", "text", "number", "choice", "value"]
+Shown: TypeAlias = Literal[
+    "value",
+    "text",
+    "tree",
+    "fields",
+    "help",
+    "evaluated",
+    "crashes",
+    "events",
+    "errors",
+    "alerts",
+    "metrics",
+    "timeouts",
+]
 """How an answer is best shown to a person."""
 
 _KINDS: dict[Any, Kind] = {
@@ -35,6 +50,7 @@ _KINDS: dict[Any, Kind] = {
     MethodName: "method",
     Code: "code",
     CommandName: "command",
+    OperationName: "operation",
     str: "text",
     int: "number",
     Any: "value",
@@ -44,6 +60,7 @@ _MEANINGS: dict[Kind, str] = {
     "method": "a message's name, as text",
     "code": "Python, as text",
     "command": "a command's name, as text",
+    "operation": "an operation's name, as text",
     "text": "text",
     "number": "a whole number from 0 up",
     "choice": "one of its words",

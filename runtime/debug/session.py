@@ -85,7 +85,7 @@ class Session:
 
 
 def event_data(event: Event) -> dict[str, Any]:
-    """An event as plain data: its `kind`, how many seconds `ago` it was, and its own fields."""
-    fields = converter.unstructure(event)
+    """An event as plain data: its `kind`, how many seconds `ago` it was, and its own fields (a `kind` as `sort`)."""
+    fields = {"sort" if key == "kind" else key: value for key, value in converter.unstructure(event).items()}
     del fields["time"]
     return {"kind": type(event).__name__, "ago": max(0.0, trio.current_time() - event.time), **fields}

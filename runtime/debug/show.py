@@ -13,6 +13,7 @@ from rich.tree import Tree
 
 from .declaring import Description, Shown, converter
 
+_SEVERITIES = {"Critical": "bold red", "Recoverable": "red", "Warning": "yellow", "Info": "green"}
 _COLORS = {"running": "green", "stopped": "dim", "suspended": "magenta", "open": "red", "degraded": "red"}
 
 
@@ -111,6 +112,47 @@ def _crashes(value: list[dict[str, Any]]) -> RenderableType:
     return Group(*parts) if parts else Text("no crash", "dim")
 
 
+def _errors(value: list[dict[str, Any]]) -> RenderableType:
+    table = _table("count", "last minute", "crashes", "actor", "error", "severity", "action", "last seen")
+    for each in value:
+        crashes = each["count"] - each["handled"]
+        what = ": ".join(filter(None, (each["error"], each["message"])))
+        kind = " ".join(filter(None, (each["category"], each["severity"])))
+        numbers = (each["count"], each["by_minute"][-1], crashes)
+        _row(table, *numbers, each["path"], what, kind, each["action"] or "", each["last_seen"])
+    return table if value else Text("no error", "dim")
+
+
+def _alerts(value: list[dict[str, Any]]) -> RenderableType:
+    lines = [
+        Text.assemble(
+            (f"{_duration(each['ago'])} ago  ", "dim"),
+            (each["severity"], _SEVERITIES.get(each["severity"], "yellow")),
+            (f"  {_clean(each['sort'])}", "bold"),
+            f"  {_clean(each['path'])}  ",
+            _text(" ".join(each["message"].split())),
+        )
+        for each in value
+    ]
+    return Group(*lines) if lines else Text("no alert", "dim")
+
+
+def _metrics(value: list[dict[str, Any]]) -> RenderableType:
+    table = _table("count", "failures", "p50", "p99", "p99.9", "operation")
+    for each in value:
+        times = (_duration(each[name]) for name in ("p50", "p99", "p999"))
+        _row(table, each["count"], each["failures"], *times, each["operation"])
+    return table if value else Text("nothing was recorded", "dim")
+
+
+def _timeouts(value: list[dict[str, Any]]) -> RenderableType:
+    table = _table("seconds", "operation", "by")
+    for each in value:
+        seconds = "none" if each["seconds"] is None else f"{each['seconds']:g}"
+        _row(table, seconds, each["operation"], each["source"])
+    return table
+
+
 def _evaluated(value: dict[str, Any]) -> RenderableType:
     parts = [value["output"].rstrip("\n")] if value["output"] else []
     parts += [value["value"]] if value["value"] is not None else []
@@ -130,10 +172,25 @@ _SHOW: dict[Shown, Callable[[Any], RenderableType]] = {
     "evaluated": _evaluated,
     "crashes": _crashes,
     "events": lambda value: Group(*map(event_text, value)),
+    "errors": _errors,
+    "alerts": _alerts,
+    "metrics": _metrics,
+    "timeouts": _timeouts,
 }
 
 
 # --- helpers
+
+
+def _table(*head: str) -> Table:
+    table = Table(*head, box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for column in table.columns:
+        column.no_wrap = True
+    return table
+
+
+def _row(table: Table, *values: object) -> None:
+    table.add_row(*(_text(" ".join(str(value).split())) for value in values))
 
 
 def _text(text: str) -> Text:

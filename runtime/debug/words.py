@@ -11,7 +11,7 @@ import orjson
 from .declaring import BadCommand, Description, Parameter
 
 Ask = Callable[[str, dict[str, Any]], list[str]]
-"""Runs a command that completion needs (`names`, `messages`)."""
+"""Runs a command that completion needs (`names`, `messages`, `operations`)."""
 
 
 def request_of(line: str, commands: Mapping[str, Description]) -> tuple[Description, dict[str, Any]]:
@@ -83,6 +83,8 @@ def candidates(text: str, commands: Mapping[str, Description], ask: Ask) -> list
             found = ask("names", {"prefix": begun})
         case "method":
             found = ask("messages", {"actor": before[-1]})
+        case "operation":
+            found = ask("operations", {"prefix": begun})
         case "command":
             found = sorted(commands)
         case "choice":

@@ -58,6 +58,20 @@ class Fails(Actor):
     def fail(self):
         raise ValueError("of no use")
 
+class Busy(Actor):
+    def __init__(self):
+        self.noted = 0
+    def on_start(self):
+        me = self.ctx.ref
+        for n in range(6):
+            me.cast("note", n + 1)
+        me.cast("note", n + 1, "itself")
+        me.cast("fail", "x" * 1000)
+    def note(self, n, by=None):
+        self.noted += 1
+    def fail(self, how):
+        raise ValueError("of no use")
+
 class Inner(Exception):
     pass
 
@@ -82,6 +96,8 @@ stalls = supervisor("app", child("stalls", Stalls))
 deaf = supervisor("app", child("deaf", Deaf, shutdown=0.2))
 slow = supervisor("app", child("slow", Slow, shutdown=None))
 fails = supervisor("app", child("fails", Fails))
+busy = supervisor("app", child("busy", Busy), max_restarts=0)
+nested = supervisor("app", supervisor("sub", child("fails", Fails), max_restarts=0), max_restarts=0)
 inner = supervisor("app", child("quiet", Quiet), supervisor("sub", child("fails", Fails), restart="temporary"))
 thread = supervisor("app", child("thread", InThread))
 finalizer = supervisor("app", child("finalizer", InFinalizer))

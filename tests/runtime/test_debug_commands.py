@@ -31,7 +31,7 @@ async def test_info_tells_kind_state_counts_spec_and_messages(tmp_path: Path) ->
         assert (await client.ok("info", actor="shop"))["spec"]["strategy"] == "dependents"
 
 
-async def test_info_and_errors_tell_of_the_last_crash(tmp_path: Path) -> None:
+async def test_info_and_crashes_tell_of_the_last_crash(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop, shop.client() as client:
         error = (await client.ask("call", actor="counter", method="crash"))["error"]
         assert error["type"] == "ActorCrashed"
@@ -40,18 +40,18 @@ async def test_info_and_errors_tell_of_the_last_crash(tmp_path: Path) -> None:
         info = await client.ok("info", actor="counter")
         assert info["last_crash"] == "RuntimeError: the till is broken"
         assert info["restarts"] == 1
-        assert [(each["path"], each["error"]) for each in await client.ok("errors")] == [
+        assert [(each["path"], each["error"]) for each in await client.ok("crashes")] == [
             ("/shop/counter", "RuntimeError: the till is broken")
         ]
 
 
-async def test_errors_shows_no_more_than_asked_for(tmp_path: Path) -> None:
+async def test_crashes_shows_no_more_than_asked_for(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop, shop.client() as client:
         for _ in range(3):
             await client.ask("call", actor="counter", method="crash")
             await add(client, 1)
-        assert len(await client.ok("errors", last=2)) == 2
-        assert await client.ok("errors", last=0) == []
+        assert len(await client.ok("crashes", last=2)) == 2
+        assert await client.ok("crashes", last=0) == []
         assert await client.ok("events", last=0) == []
         assert len(await client.ok("events", last=3)) == 3
 

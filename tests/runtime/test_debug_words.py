@@ -29,6 +29,8 @@ def parsed(line: str) -> tuple[str, dict[str, Any]]:
         ("""call c m '{"a": [1]}' '"2"'""", {"actor": "c", "method": "m", "args": [{"a": [1]}, "2"]}),
         ("  errors   7 ", {"last": 7}),
         ("trace c off", {"actor": "c", "switch": "off"}),
+        ("timeouts read 0.5", {"operation": "read", "seconds": 0.5}),
+        ("timeouts '*' none", {"operation": "*", "seconds": "none"}),
         ("tree", {}),
         ("eval print('a  b')  # it's", {"code": "print('a  b')  # it's"}),
     ],
@@ -67,6 +69,9 @@ def test_any_line_is_understood_or_explained(line: str) -> None:
     [
         ("", [*sorted([*KNOWN, "exit"])]),
         ("tr", ["trace", "tree"]),
+        ("metrics r", ["read"]),
+        ("timeouts ", ["read", "write"]),
+        ("timeouts read ", []),
         ("info c", ["counter", "'cash desk'"]),
         ("info ", ["counter", "'cash desk'"]),
         ("call counter a", ["add"]),
@@ -80,7 +85,7 @@ def test_any_line_is_understood_or_explained(line: str) -> None:
 )
 def test_a_line_is_completed(text: str, expected: list[str]) -> None:
     def ask(command: str, args: dict[str, Any]) -> list[str]:
-        return ["counter", "cash desk"] if command == "names" else ["add", "wait"]
+        return {"names": ["counter", "cash desk"], "operations": ["read", "write"]}.get(command, ["add", "wait"])
 
     assert candidates(text, KNOWN, ask) == expected
 

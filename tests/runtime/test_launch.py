@@ -1,5 +1,6 @@
 """Real processes: `ukemi run`, from its start to whatever ends it."""
 
+import json
 import os
 import re
 import signal
@@ -103,7 +104,38 @@ async def test_a_tree_that_gives_up_is_named_in_one_line_and_leaves_a_dump(tmp_p
         assert any("ValueError: of no use" in line for line in dump["traceback"])
         assert dump["state"]["answer"] == "42"
         assert dump["message_in_hand"] == "fail"
-        (file,) = (program.state / "crashes").iterdir()
+        (file,) = (program.state / "crashes").glob("crash-*.json")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_dump_has_what_the_child_that_failed_had_taken_last(tmp_path: Path) -> None:
+    async with launched(tmp_path, "trees:busy") as program:
+        await program.ended()
+        (dump,) = program.dumps
+        assert dump["origin"] == "/app"
+        *before, last = dump["last_messages"]
+        assert before == ["note(4)", "note(5)", "note(6)", "note(6, 'itself')"]
+        assert re.fullmatch(r"fail\('x+\W+x+'\)", last)
+        assert len(last) < 120
+        assert dump["state"]["noted"] == "7"
+
+
+async def test_where_supervisors_give_up_one_after_the_other_the_dumps_are_about_the_child(tmp_path: Path) -> None:
+    async with launched(tmp_path, "trees:nested") as program:
+        await program.ended()
+        assert [dump["origin"] for dump in program.dumps] == ["/app/sub", "/app"]
+        assert [dump["state"]["answer"] for dump in program.dumps] == ["42", "42"]
+
+
+async def test_each_crash_leaves_a_report(tmp_path: Path) -> None:
+    async with launched(tmp_path, "trees:inner") as program:
+        await program.says("crash dump:")
+        program.send(signal.SIGTERM)
+        await program.ended()
+        file = program.state / "crashes" / "errors.jsonl"
+        reports = [json.loads(line) for line in file.read_text().splitlines()]
+        assert [report["path"] for report in reports] == ["/app/sub/fails"] * 4 + ["/app/sub"]
+        assert [report["restarts"] for report in reports] == [0, 1, 2, 3, 0]
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
@@ -152,7 +184,7 @@ async def test_a_stalled_loop_is_noticed_and_where_it_stands(tmp_path: Path) -> 
     [
         ("trees", "'trees' must be MODULE:TREE, such as shop:tree"),
         ("nosuch:tree", "there is no module 'nosuch' here or on the path"),
-        ("trees:nosuch", "trees has no 'nosuch'; its trees are: deaf, fails,"),
+        ("trees:nosuch", "trees has no 'nosuch'; its trees are: busy, deaf, fails,"),
         ("trees:no_tree", "trees:no_tree: is 7, and must be a supervisor(…)"),
         ("broken:tree", "importing broken failed: SyntaxError"),
         ("quits:tree", "importing quits failed: SystemExit: 3"),

@@ -18,7 +18,7 @@ from ukemi import (
     child,
     supervisor,
 )
-from ukemi.runtime.reports import CrashReporter
+from ukemi.runtime.reports import ErrorReporter
 from ukemi.supervisors import GaveUp
 
 
@@ -176,10 +176,10 @@ async def test_the_services_end_is_not_the_applications() -> None:
 
 
 async def test_the_crash_reporter_listens_once_however_often_it_is_killed() -> None:
-    async with Runtime(TREE, services=lambda _: [child("reporter", CrashReporter)]) as runtime:
+    async with Runtime(TREE, services=lambda _: [child("reporter", ErrorReporter)]) as runtime:
         for _ in range(3):
             runtime.ref("/ukemi/reporter").kill()
             await wait_all_tasks_blocked()
         runtime.ref("counter", Counter).cast(Counter.fail)
         await wait_all_tasks_blocked()
-        assert [report.error for report in runtime.crash_reports()] == ["ValueError: on purpose"]
+        assert [report.error for report in runtime.errors.reports()] == ["ValueError: on purpose"]
