@@ -14,7 +14,7 @@ import attrs
 
 from ..supervisors.recovery.failure import Failure
 
-KEYS = 128
+KEYS = 100
 """Keys that are told apart; beyond, the one that was seen longest ago is forgotten."""
 MINUTES = 60
 """Minutes that are told apart."""

@@ -24,7 +24,7 @@ from .error_report import ErrorReport, error_text
 
 KEPT = 100
 """Reports that the ring remembers,"""
-BYTES = 96 * 1024
+BYTES = 64 * 1024
 """or fewer, where they are big."""
 LARGEST = 1024 * 1024
 """Bytes of a file of reports; then it is put aside."""

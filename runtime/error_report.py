@@ -73,7 +73,7 @@ class ErrorReport:
     def size(self) -> int:
         """Bytes that it takes, about."""
         texts = (self.error, self.traceback, *self.last_messages, *self.state, *self.state.values())
-        return 1000 + sum(map(sys.getsizeof, texts))
+        return 1000 + sum(map(sys.getsizeof, (self.state, *texts)))
 
 
 def report_of(crash: Crash, *, held_back: int = 0, action: str | None = None) -> ErrorReport:

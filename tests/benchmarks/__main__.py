@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import trio
-from tests.benchmarks import breaker, kernel, peers
+from tests.benchmarks import breaker, kernel, peers, reporting
 from tests.benchmarks.measure import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +31,7 @@ def main() -> None:
     parts = [HEAD, "## Kernel", table(trio.run(kernel.rows)), NOTES.strip(), "## Peers, in the same run", peers.table()]
     if "--kernel" not in sys.argv:
         parts += ["## Circuit breaker", table(trio.run(breaker.rows))]
+        parts += ["## Metrics, alerts and error reports", table(trio.run(reporting.rows))]
         parts += ["## Parser", printed("parser"), "## Shells on PTYs", printed("pty")]
     text = "\n\n".join(parts)
     print(text)
