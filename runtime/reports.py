@@ -27,6 +27,8 @@ PENDING = 64
 """Crashes that may wait to be formatted; those beyond are only counted."""
 TURN = 4
 """Crashes that are formatted in one turn, some 0.2 ms each."""
+GOING_ON = frozenset(("Resume", "Cancel", "Retry", "Extend", "Throttle"))
+"""Actions after which the actor goes on, if they are upon a message."""
 
 
 class Errors:
@@ -43,8 +45,8 @@ class Errors:
         self._ring = MemoryRing()
         self._collectors = Collectors(tuple(collectors))
         self._pending: deque[tuple[Crash, Tally, str | None]] = deque()
-        self._met: dict[str, Tally] = {}
-        """By path, where a policy has named an action that may yet turn out to be a crash."""
+        self._met: dict[str, tuple[Tally | None, str]] = {}
+        """By path, the action that a policy has named on what may yet be a crash, and where that was counted."""
 
     @classmethod
     def of(cls, system: System) -> Errors:
@@ -68,11 +70,10 @@ class Errors:
     def crashed(self, crash: Crash) -> bool:
         """Count a crash; whether it waits now to be formatted."""
         now = self._now()
-        met = self._met.pop(crash.path, None)
-        if met is not None:  # the same failure, as its policy met it
-            self._tallies.take_back(met)
+        same, action = self._met.pop(crash.path, (None, None))
+        if same is not None:
+            self._tallies.take_back(same)
         tally = self._tallies.count((crash.path, type(crash.error).__name__), now)
-        action = met.action if met is not None else None
         tally.action = action
         if not self._tallies.may_report(tally, now):
             return False
@@ -83,14 +84,21 @@ class Errors:
         return True
 
     def recovered(self, event: Recovered) -> None:
-        """Count a failure that a policy has named an action on. A crash that follows is the same failure."""
-        tally = self._tallies.count((event.path, event.error), event.time)
-        tally.handled += 1
-        tally.action = event.action
-        tally.category, tally.severity, tally.message = event.category, event.severity, event.message
+        """Count a failure that a policy has named an action on, if there is no crash of it.
+
+        One with no message in hand is a crash; of the others, some are, and then it follows.
+        """
+        tally = None
+        if event.method is not None:
+            tally = self._tallies.count((event.path, event.error), event.time)
+            tally.handled += 1
+            tally.action = event.action
+            tally.category, tally.severity, tally.message = event.category, event.severity, event.message
+            if event.action.partition("(")[0] in GOING_ON:
+                return
         if len(self._met) >= KEYS:
             self._met.clear()
-        self._met[event.path] = tally
+        self._met[event.path] = (tally, event.action)
 
     # --- formatting
 

@@ -119,7 +119,7 @@ def _errors(value: list[dict[str, Any]]) -> RenderableType:
         what = ": ".join(filter(None, (each["error"], each["message"])))
         kind = " ".join(filter(None, (each["category"], each["severity"])))
         numbers = (each["count"], each["by_minute"][-1], crashes)
-        _row(table, *numbers, each["path"], what, kind, each["action"] or "", each["last_seen"])
+        _row(table, *numbers, each["path"], what, kind, each["action"] or "", each["last_seen"][:19])
     return table if value else Text("no error", "dim")
 
 

@@ -23,7 +23,7 @@ from .session import Session, event_data
 WELLBEING = Commands()
 EVERY = "*"
 """Stands for all operations that nothing is declared for."""
-_TIMES = 'a number of seconds above 0, "none" for no timeout, or "default" to end an override'
+_TIMES = 'a number of seconds above 0, or "none" for no timeout'
 
 
 @WELLBEING.declare(shown="crashes")
@@ -102,7 +102,8 @@ def _set_timeout(session: Session, operation: str, seconds: Any) -> None:
         else:
             known.override(operation, _seconds(seconds))
     except SpecError:
-        raise BadCommand(f"timeouts: seconds={short(seconds)} must be {_TIMES}") from None
+        more = "" if operation == EVERY else '; "default" ends an override'
+        raise BadCommand(f"timeouts: seconds={short(seconds)} must be {_TIMES}{more}") from None
     logger.bind(actor=session.path).info("the timeout of {} is now {} s", operation, known.of(operation))
 
 

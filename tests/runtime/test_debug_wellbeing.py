@@ -176,7 +176,8 @@ async def test_a_wrong_timeout_is_explained_and_changes_nothing(tmp_path: Path, 
 
 async def test_the_default_of_all_has_nothing_to_go_back_to(tmp_path: Path) -> None:
     async with reporting_shop(tmp_path) as (_, client):
-        assert "must be a number" in await client.error("timeouts", operation="*", seconds="default")
+        message = await client.error("timeouts", operation="*", seconds="default")
+        assert message == "timeouts: seconds='default' must be a number of seconds above 0, or \"none\" for no timeout"
 
 
 async def test_operations_are_there_for_completion(tmp_path: Path) -> None:

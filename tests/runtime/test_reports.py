@@ -27,6 +27,7 @@ from ukemi.runtime.collectors import KEPT
 from ukemi.runtime.error_report import FRAMES, LINE, TRACEBACK, ErrorReport, error_text, severity_of, traceback_text
 from ukemi.runtime.reports import PENDING, ErrorReporter
 from ukemi.supervisors.events import ChildRestarted, Recovered
+from ukemi.supervisors.recovery.policy import RECOVERY
 
 from ..expecting import expecting
 
@@ -259,11 +260,17 @@ async def test_so_many_may_wait_and_the_others_are_counted(autojump_clock: objec
 # --- what a policy has met
 
 
-def met(runtime: Runtime, action: str = "Resume()", error: str = "ValueError", path: str = "/app/it") -> None:
+def met(
+    runtime: Runtime,
+    action: str = "Resume()",
+    error: str = "ValueError",
+    path: str = "/app/it",
+    method: str | None = "crash",
+) -> None:
     runtime.events.emit(
         Recovered(
             path=path,
-            method="crash",
+            method=method,
             action=action,
             category="Network",
             severity="Warning",
@@ -303,6 +310,48 @@ async def test_a_crash_of_what_another_crashed_of_is_counted_once() -> None:
         assert [(each.error, each.count, each.handled) for each in runtime.errors.aggregates()] == [
             ("ValueError", 1, 0)
         ]
+
+
+async def test_a_deadline_that_is_lengthened_while_an_actor_ends_is_no_crash() -> None:
+    async with reporting() as runtime:
+        met(runtime, "Restart()")
+        met(runtime, "Extend()", error="CallTimeout")
+        await crash(runtime)
+        counted = [(each.error, each.count, each.handled) for each in runtime.errors.aggregates()]
+        assert counted == [("CallTimeout", 1, 1), ("ValueError", 1, 0)]
+
+
+async def test_a_failure_without_a_message_in_hand_is_a_crash() -> None:
+    async with reporting() as runtime:
+        met(runtime, "Restart()", method=None)
+        assert runtime.errors.aggregates() == []
+        await crash(runtime)
+        (report,) = await reported(runtime)
+        assert report.action == "Restart()"
+        (each,) = runtime.errors.aggregates()
+        assert (each.count, each.handled, each.action) == (1, 0, "Restart()")
+
+
+class SlowToComeBack(Actor):
+    """Its first start goes well, the next two do not."""
+
+    starts = 0
+
+    def on_start(self) -> None:
+        SlowToComeBack.starts += 1
+        if 1 < SlowToComeBack.starts < 4:
+            raise KeyError("not yet")
+
+    def crash(self) -> None:
+        raise ValueError("why")
+
+
+async def test_under_a_policy_each_failure_is_counted_once_starts_too(autojump_clock: object) -> None:
+    SlowToComeBack.starts = 0
+    async with reporting(child("other", SlowToComeBack, policy=RECOVERY)) as runtime:
+        await crash(runtime, who="other")
+        counted = {each.error: (each.count, each.handled) for each in runtime.errors.aggregates()}
+        assert counted == {"ValueError": (1, 0), "KeyError": (2, 0)}
 
 
 # --- who is given them
