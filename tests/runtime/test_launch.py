@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,56 @@ async def test_a_stalled_loop_is_noticed_and_where_it_stands(tmp_path: Path) -> 
         assert "ctx" in dump["state"]
         program.send(signal.SIGTERM)
         assert (await program.ended()).code == 0
+
+
+# --- as a function
+
+APP = """
+from ukemi import Actor, UkemiError, child, run, supervisor
+
+class Fails(Actor):
+    def on_start(self):
+        self.ctx.after(0.05, self.fail)
+    def fail(self):
+        with self.ctx.limit("work"):
+            raise ValueError("of no use")
+
+def note(report):
+    print(report.path, report.restarts, flush=True)
+
+try:
+    run(supervisor("app", child("it", Fails)), state_dir="state", {options})
+except UkemiError as error:
+    print(type(error).__name__, error)
+"""
+
+
+async def app(folder: Path, options: str) -> list[str]:
+    """What a program prints that runs a tree with these options."""
+    script = APP.replace("{options}", options)
+    done = await trio.run_process([sys.executable, "-c", script], cwd=folder, capture_stdout=True, capture_stderr=True)
+    return done.stdout.decode().splitlines()
+
+
+async def test_a_programs_own_collectors_are_given_the_reports(tmp_path: Path) -> None:
+    said = await app(tmp_path, "report_to=[note], targets={'work': 0.1}, timeouts={'work': 5.0}")
+    assert said[:5] == [*(f"/app/it {n}" for n in range(4)), "/app 0"]
+    assert said[5].startswith("SupervisorGaveUp /app gave up on /app/it")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("report_to=[7]", "SpecError a collector is a plain function of an ErrorReport, not 7"),
+        ("targets={'work': 0}", "SpecError the target of 'work' must be finite seconds above 0, not 0"),
+        (
+            "timeouts={'work': -1}",
+            "SpecError the timeout of 'work' must be seconds above 0, or math.inf for none, not -1",
+        ),
+    ],
+)
+async def test_an_option_that_can_not_be_is_refused_by_name(tmp_path: Path, options: str, says: str) -> None:
+    assert await app(tmp_path, options) == [says]
 
 
 # --- bad input
