@@ -240,16 +240,16 @@ class Cell:
         life = self.incarnation
         return life is not None and life.is_started and not life.is_ending and life.failure is None
 
-    async def take_over(self) -> bool:
-        """Let what was prepared take the place of the present incarnation between two messages, and its mail.
-
-        False if it has ended meanwhile: there may then be no incarnation at all.
-        """
-        standby = self.standby
-        if standby is not None and standby.is_fit and self.incarnation is not None:
-            self.ask_to_stop()
+    async def make_room(self) -> None:
+        """End the present incarnation after its message in hand, for what was prepared; the mail waits."""
+        self.ask_to_stop()
+        if self.incarnation is not None:
             await self.incarnation.join()
-        self.standby = None
+
+    def take_over(self) -> bool:
+        """Let what was prepared take the free place, and the mail. False if it has ended meanwhile."""
+        assert self.incarnation is None, f"{self.path} is running still"
+        standby, self.standby = self.standby, None
         life = standby.incarnation if standby is not None else None
         if standby is None or life is None or not standby.is_fit:
             return False

@@ -12,11 +12,13 @@ does so in a task of its own.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import attrs
 import trio
 
+from ..actors.errors import ComponentNotFound
 from ..actors.messages import ChildTells
 from ..actors.reasons import Exit, describe
 from ..actors.turn import is_cancelled
@@ -49,7 +51,7 @@ class Detours(Keeper):
         self._end_listening: Any = None
         self._provided: dict[str, str] = {}
         """The features of the children that have one."""
-        self._lifts: dict[str, Any] = {}
+        self._lifts: dict[tuple[str, str], Any] = {}
         """The timers that end what children have done to features of others."""
 
     # --- what a child is given for its failures
@@ -131,81 +133,103 @@ class Detours(Keeper):
             self._mark_feature(child)
         return True
 
-    def _plan_return(self, child: Child) -> None:
-        """Try to put a child back in its place after a while, or at once if nothing but the place is amiss."""
-        if child.back is not None or child.swap is not None or child.reasons - {"failure"}:
+    def _plan_return(self, child: Child, *, at_once: bool = False) -> None:
+        """Try to put a child back in its place after a while; each time that it can't be yet, after a longer one."""
+        if child.swap is not None or (child.back is not None and not at_once):
             return
-        backoff = child.spec.backoff or WAY_BACK
-        delay = backoff.delay(child.returns, self.ctx.random) if child.reasons else 0.0
-        child.returns += 1
+        child.stay()
+        delay = 0.0
+        if not at_once:
+            delay = (child.spec.backoff or WAY_BACK).delay(child.returns, self.ctx.random)
+            child.returns += 1
         child.back = self.ctx.after(delay, self._return, child.spec.name)
 
     def _return(self, name: str) -> None:
         """It is time to try it."""
         child = self._children[name]
         child.back = None
-        if child.mode and child.state == "running" and not child.reasons - {"failure"}:
+        if not child.mode or child.state != "running":
+            return
+        if self._is_kept_out(child):
+            self._plan_return(child)
+        else:
             self._swap(child, 0)
+
+    def _is_kept_out(self, child: Child) -> bool:
+        """Whether more than its own failure keeps a child out of its place."""
+        return self._missing(child.spec) is not None or self._is_off(child)
+
+    def _is_off(self, child: Child) -> bool:
+        """Whether the feature that a child provides is degraded by more than the child's failure."""
+        if child.spec.feature is None:
+            return False
+        state = Degradation.of(self._cell.system).state_of(child.spec.feature.name)
+        return state.because_of is not None or any(reason != FAILURE for reason in state.reasons)
 
     def _swap(self, child: Child, mode: int) -> None:
         """Start what is to take a child's place beside it; it takes over when it is up."""
         child.stay()
-        child.swap = self.ctx.start_task(self._prepare, child, mode)
+        child.swap = self.ctx.start_task(self._make_ready, child, mode)
 
-    async def _prepare(self, child: Child, mode: int) -> None:
+    async def _make_ready(self, child: Child, mode: int) -> None:
+        """In a task of its own, since it may take its time: the start beside it, then the end of what runs now."""
         factory = child.spec.fallback[mode - 1][1] if mode else child.spec.factory
         failure = ""
         try:
             await child.cell.prepare(factory)
-        except BaseException as error:  # whatever a start may raise; the real Cancelled is not caught
+        except BaseException as error:  # whatever a start may raise; the real Cancelled is passed on
             if is_cancelled():
                 raise
             failure = describe(error)
+        else:
+            if self._fits(child, mode):
+                await child.cell.make_room()
+            else:
+                await child.cell.dismiss()
+                failure = "it is not well enough, or no longer wanted"
         child.swap = None
         self.ctx.after(0, self._swapped, child.spec.name, mode, failure)
 
     async def _swapped(self, name: str, mode: int, failure: str) -> None:
-        """What is to take over is up, or could not be started."""
+        """What is to take over is up, and nothing else is any more; or it could not be started."""
         child = self._children.get(name)
         if child is None or child.state != "running":
             return
-        if failure or not self._fits(child, mode):
-            with self._waiting_for([child.cell]):
-                await child.cell.dismiss()
+        if failure or child.cell.standby is None:
             if failure:
-                self.ctx.log.info("{} can't be replaced yet: {}", child.cell.path, failure)
+                self.ctx.log.info("{} is not replaced: {}", child.cell.path, failure)
             if child.mode:
                 self._plan_return(child)
             return
-        with self._waiting_for([child.cell]):
-            took_over = await child.cell.take_over()
         child.put_on(mode)
-        if not took_over and child.cell.incarnation is None:  # it has ended in between
+        if not child.cell.take_over():  # it has ended in between, and there is nothing any more
             child.is_free = True
             self._await_start(child)
             await self._start_due()
-        elif took_over:
-            child.up_since = trio.current_time()
-            if child.guard is not None:
-                child.guard.begin_anew()
-            fallback = child.fallback_name
-            reason = "degraded" if mode else "well again"
-            self._emit(FellBack(path=child.cell.path, fallback=fallback, reason=reason))
-            if mode == 0:
-                self._is_itself(child)
-            else:
-                self._plan_return(child)
+            return
+        child.up_since = trio.current_time()
+        reason = "degraded" if mode else "well again"
+        if child.guard is not None:
+            child.guard.begin_anew()
+        self._emit(FellBack(path=child.cell.path, fallback=child.fallback_name, reason=reason))
+        if mode:
+            self._plan_return(child)
+        else:
+            self._is_itself(child)
 
     def _fits(self, child: Child, mode: int) -> bool:
         """Whether a child is still to be replaced by what is on standby, and that is well enough."""
         standby = child.cell.standby
-        if standby is None or (mode == 0) == bool(child.reasons - {"failure"}):
-            return False
-        return mode > 0 or child.spec.feature is None or child.spec.feature.is_well_at(_health_of(standby))
+        if mode or standby is None:
+            return standby is not None and self._is_off(child)
+        feature = child.spec.feature
+        return not self._is_kept_out(child) and (feature is None or feature.is_well_at(_health_of(standby)))
 
     def _is_itself(self, child: Child) -> None:
         """A child is back in its place."""
-        child.reasons.discard("failure")
+        child.reasons -= {"failure", "dependency"}
+        if not self._is_off(child):
+            child.reasons.discard("feature")
         if child.spec.feature is not None:
             Degradation.of(self._cell.system).lift(child.spec.feature.name, FAILURE, child.cell.path)
         if child.returns:
@@ -322,7 +346,7 @@ class Detours(Keeper):
                 self._await_start(other)
             elif "dependency" in other.reasons:
                 other.reasons.discard("dependency")
-                self._plan_return(other)
+                self._plan_return(other, at_once=True)
 
     # --- degradation
 
@@ -351,13 +375,18 @@ class Detours(Keeper):
             degradation.lower_quality(action.levels, child.cell.path)
             return
         assert action.feature is not None
-        degradation.degrade(action.feature, FAILURE, child.cell.path)
-        feature, path = action.feature, child.cell.path
-        if feature in self._lifts:
-            self._lifts[feature].cancel()
-        lift_at = trio.current_time() + ELSEWHERE
-        timers = self._cell.system.timers
-        self._lifts[feature] = timers.at(lift_at, lambda: degradation.lift(feature, FAILURE, path))
+        feature, because = action.feature, f"{FAILURE} of {child.cell.path}"
+        degradation.degrade(feature, because, child.cell.path)
+        key, timers = (feature, because), self._cell.system.timers
+        if key in self._lifts:
+            self._lifts[key].cancel()
+
+        def lift() -> None:
+            self._lifts.pop(key, None)
+            with suppress(ComponentNotFound):  # the feature has gone with whoever provided it
+                degradation.lift(feature, because)
+
+        self._lifts[key] = timers.at(trio.current_time() + ELSEWHERE, lift)
 
     def _declare_features(self) -> None:
         """Make the features of the declared children known, and the others that the supervisor is declared with."""
@@ -388,19 +417,21 @@ class Detours(Keeper):
 
     def _follow_feature(self, feature: str) -> None:
         """A child runs its fallback while its feature is degraded by more than its own failure."""
-        state = Degradation.of(self._cell.system).state_of(feature)
-        is_off = state.because_of is not None or any(reason != FAILURE for reason in state.reasons)
         for child in self._children.values():
             if child.spec.feature is None or child.spec.feature.name != feature:
                 continue
+            is_off = self._is_off(child)
             if is_off and "feature" not in child.reasons:
                 child.reasons.add("feature")
+                if child.guard is not None and child.guard.is_ill:  # what runs in its place is not to speak for it
+                    child.reasons.add("failure")
+                    self._mark_feature(child)
                 if not child.mode and child.spec.fallback and child.state == "running":
                     self._swap(child, 1)
             elif not is_off and "feature" in child.reasons:
                 child.reasons.discard("feature")
                 if child.mode and child.state == "running":
-                    self._plan_return(child)
+                    self._plan_return(child, at_once=True)
 
     def _ask_after_health(self) -> None:
         """Ask each child that provides a feature how it does."""

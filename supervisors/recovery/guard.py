@@ -209,6 +209,13 @@ class Guard:
         """What is told of its circuit."""
         return self.circuit.info(self._now()) if self.circuit is not None else None
 
+    @property
+    def is_ill(self) -> bool:
+        """Whether its own sources say that it is not well."""
+        if self.vitals is None or self.feature is None:
+            return False
+        return self.feature.is_ill_at(self.vitals.score)
+
     def begin_anew(self) -> None:
         """Another runs in its place from now on, or it does again: what was before does not count any more."""
         self._tried.clear()
