@@ -15,13 +15,13 @@ each feature at most once. What they lead to is up to `Degradation`.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from itertools import count
 from typing import Any
 
 import attrs
 
 from ..actors.errors import ComponentNotFound, SpecError
 from .features import Feature, check_features, check_known, is_name, is_number
-from .graph import reverse
 
 HEALTH = "health"
 """The reason that comes and goes with the score."""
@@ -111,8 +111,10 @@ class Features:
     def __init__(self) -> None:
         self._live: dict[str, _Live] = {}
         self._rank: dict[str, int] = {}
-        """Each one's place in dependency order."""
-        self._needed_by: dict[str, list[str]] = {}
+        """Each one's place in dependency order; so are the names themselves."""
+        self._ranks = count()
+        self._needed_by: dict[str, dict[str, None]] = {}
+        """Who directly depends on each name that anybody depends on, those still to come too."""
         self._well_at: dict[str, float] = {}
         """When the bad health of those that are well by now will be forgotten."""
 
@@ -137,25 +139,30 @@ class Features:
             if there is not None and there.feature != feature:
                 raise SpecError(f"feature {feature.name!r} is declared as {there.feature} already, not as {feature}")
         fresh = [feature for feature in features if feature.name not in self._live]
-        everything = check_features([*(live.feature for live in self._live.values()), *fresh], whole=False)
         if whole:
-            check_known(fresh, [feature.name for feature in everything])
+            check_known(fresh, dict.fromkeys((*self._live, *(feature.name for feature in fresh))))
+        order: Iterable[Feature] = fresh
+        if any(feature.name in self._needed_by for feature in fresh):  # it comes before some, and may close a cycle
+            order = check_features([*(live.feature for live in self._live.values()), *fresh], whole=False)
+            self._rank.clear()
+        for feature in order:
+            self._rank[feature.name] = next(self._ranks)
         for feature in features:
             self._live.setdefault(feature.name, _Live(feature, since=now)).uses += 1
-        self._put_in_order(everything)
+        for feature in fresh:
+            for needed in feature.depends_on:
+                self._needed_by.setdefault(needed, {})[feature.name] = None
         return self._settle([feature.name for feature in fresh], now)
 
     def withdraw(self, names: Iterable[str], now: float) -> list[Change]:
         """Take features away, with their scores and reasons; what was degraded because of one may be restored."""
-        names = list(dict.fromkeys(names))
+        names = list(names)
         for live in [self._find(name) for name in names]:
             live.uses -= 1
-        gone = [name for name in names if not self._live[name].uses]
+        gone = [name for name in dict.fromkeys(names) if self._live[name].uses <= 0]
         for name in gone:
-            del self._live[name]
-            self._well_at.pop(name, None)
-        left = [name for needed in gone for name in self._needed_by[needed] if name in self._live]
-        self._put_in_order(self._live[name].feature for name in self._rank if name in self._live)
+            self._forget(name)
+        left = [name for needed in gone for name in self._needed_by.get(needed, ())]
         return self._settle(left, now)
 
     # --- what degrades and restores
@@ -202,12 +209,13 @@ class Features:
         """Give the reason to exactly those of the declared features that are named, and take it from all others."""
         _check_reason(reason)
         marked = set(names)
-        for name, live in self._live.items():
+        roots = [name for name, live in self._live.items() if (name in marked) != (reason in live.reasons)]
+        for name in roots:
             if name in marked:
-                live.reasons.setdefault(reason, {path: None})
+                self._live[name].reasons[reason] = {path: None}
             else:
-                live.reasons.pop(reason, None)
-        return self._settle(self._live, now)
+                del self._live[name].reasons[reason]
+        return self._settle(roots, now)
 
     def tick(self, now: float) -> list[Change]:
         """Do what is due. A score that is reported in the same moment counts first."""
@@ -247,14 +255,20 @@ class Features:
             raise ComponentNotFound(name, f"; the features are: {', '.join(self._rank) or 'none'}")
         return live
 
-    def _put_in_order(self, features: Iterable[Feature]) -> None:
-        """Features in dependency order are all that there are."""
-        depends_on = {feature.name: feature.depends_on for feature in features}
-        self._rank = {name: rank for rank, name in enumerate(depends_on)}
-        self._needed_by = reverse(depends_on)
+    def _forget(self, name: str) -> None:
+        """Nobody declares it any more."""
+        feature = self._live.pop(name).feature
+        del self._rank[name]
+        self._well_at.pop(name, None)
+        for needed in dict.fromkeys(feature.depends_on):
+            del self._needed_by[needed][name]
+            if not self._needed_by[needed]:
+                del self._needed_by[needed]
 
-    def _settle(self, roots: Iterable[str], now: float) -> list[Change]:
+    def _settle(self, roots: Collection[str], now: float) -> list[Change]:
         """The changes that follow where the reasons of the roots have changed, or time has passed."""
+        if not roots and not self._well_at:
+            return []
         well = [name for name, due in self._well_at.items() if due <= now]
         for name in well:
             del self._well_at[name]
@@ -267,7 +281,7 @@ class Features:
         reached = set(roots)
         stack = list(roots)
         while stack:
-            fresh = [name for name in self._needed_by[stack.pop()] if name not in reached]
+            fresh = [name for name in self._needed_by.get(stack.pop(), ()) if name not in reached]
             reached.update(fresh)
             stack += fresh
         return sorted(reached, key=self._rank.__getitem__)

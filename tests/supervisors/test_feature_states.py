@@ -213,6 +213,13 @@ def test_a_feature_is_there_until_all_that_have_declared_it_have_withdrawn_it() 
     assert degraded(states) == [], "it begins anew"
 
 
+def test_each_mention_of_a_name_withdraws_it_once() -> None:
+    states = declared(Feature("shell"), Feature("index"))
+    states.declare([Feature("shell")], now=0.0)
+    states.withdraw(["shell", "shell", "index", "index"], now=1.0)
+    assert list(states) == []
+
+
 def test_what_depended_on_a_withdrawn_feature_is_restored() -> None:
     states = declared(*CHAIN)
     states.degrade("index", FAILURE, now=0.0)

@@ -251,7 +251,8 @@ class AgainstTheModel(RuleBasedStateMachine):
     @invariant()
     def check(self) -> None:
         states = self.states.states()
-        assert sorted(state.feature for state in states) == sorted(self.model)
+        order = [state.feature for state in states]
+        assert sorted(order) == sorted(self.model)
         for state in states:
             name = state.feature
             told = self.model[name]
@@ -261,6 +262,7 @@ class AgainstTheModel(RuleBasedStateMachine):
             assert len(set(state.reasons)) == len(state.reasons)
             needed = [other for other in told.feature.depends_on if other in self.model]
             assert state.because_of == next(filter(self.is_degraded, needed), None)
+            assert all(order.index(other) < order.index(name) for other in needed)
             assert state.score == told.score
         dues = [due for told in self.model.values() if (due := told.ill(self.now)[1]) is not None]
         assert self.states.next_due == min(dues, default=None)
