@@ -73,7 +73,7 @@ async def handle_all(life: Incarnation) -> Reason:
             mailbox.admit()
         life.current = message
         if recent is not None:
-            recent.append(message)
+            recent.add(message)
         known = own.get(name)
         if known is None or life.is_careful:
             await _handle_carefully(life, message)

@@ -32,6 +32,7 @@ from .events import ActorStarted
 from .handling import handle_all
 from .messages import Call, ChildExit, Down, Message, Notice, Signal
 from .reasons import Exit, Reason, plain
+from .recent import Recent
 from .turn import current, is_cancelled
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class Incarnation:
         self.lane: deque[Signal] | None = None
         self.parked: Task | None = None
         remembers = cell.system.remembers
-        self.recent: deque[Message] | None = deque(maxlen=remembers) if remembers else None
+        self.recent = Recent(remembers) if remembers else None
         """The last messages, for a crash dump."""
         self.choose_path()
         self.stashed: list[Message] | None = None
@@ -178,6 +179,11 @@ class Incarnation:
     def running_tasks(self) -> int:
         """How many background tasks there are."""
         return len(self.made.tasks) if self.made is not None else 0
+
+    @property
+    def last_messages(self) -> tuple[Message, ...]:
+        """What it handled last, oldest first, where the runtime remembers that; the one in hand whole."""
+        return self.recent.with_in_hand(self.current) if self.recent is not None else ()
 
     # --- the beginning
 

@@ -26,7 +26,7 @@ def run_inline(life: Incarnation, known: Method, args: tuple[Any, ...], kwargs: 
     life.is_inline = True
     life.current = message = (known.name, args, kwargs, None)
     if life.recent is not None:
-        life.recent.append(message)
+        life.recent.add(message)
     try:
         result = life.context.run(known.function, life.actor, *args, **kwargs)
     except BaseException as error:

@@ -128,7 +128,7 @@ class System:
         if self._crash_listeners and isinstance(reason, BaseException):
             method = incarnation.current[0] if incarnation.current is not None else None
             actor = getattr(incarnation, "actor", None)
-            recent = tuple(incarnation.recent or ())
+            recent = incarnation.last_messages
             crash = Crash(cell.path, incarnation.number, method, reason, actor, recent)
             for listener in list(self._crash_listeners):
                 listener(crash)

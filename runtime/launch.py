@@ -181,5 +181,5 @@ def _stall_dump(runtime: Runtime, stall: Stall, message: str) -> CrashDump:
         traceback=stall.stack,
         state=state_of(getattr(life, "actor", None)),
         message_in_hand=life.current[0] if life is not None and life.current is not None else None,
-        last_messages=messages_text(list(life.recent)) if life is not None and life.recent is not None else (),
+        last_messages=messages_text(life.last_messages) if life is not None else (),
     )

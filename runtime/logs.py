@@ -13,12 +13,22 @@ from loguru import logger
 
 from ..actors.errors import UkemiError
 from ..actors.events import ActorExited, BackgroundFailed, Event, Zombie
-from ..supervisors.events import ChildRestarted, GaveUp, RestartDelayed
+from ..supervisors.alerts import AlertRaised
+from ..supervisors.degradation import FeatureDegraded, FeatureRestored, QualityChanged
+from ..supervisors.events import (
+    ChildRestarted,
+    CircuitOpened,
+    CircuitShut,
+    Exhausted,
+    FellBack,
+    GaveUp,
+    RestartDelayed,
+)
 
 if TYPE_CHECKING:
     from loguru import Record
 
-_HUMAN = "<green>{time:HH:mm:ss.SSS}</green> <level>{level: <8}</level> <cyan>{extra[actor]}</cyan> {message}"
+_HUMAN = "<green>{time:HH:mm:ss.SSS}</green> <level>{level: <8}</level> <cyan>{extra[actor]}</cyan> {extra[shown]}"
 LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
 _LARGEST = 10 * 1024 * 1024
 _KEPT = 3
@@ -33,7 +43,7 @@ def set_up_logging(file: Path | None, level: str = "INFO") -> None:
         raise UkemiError(f"there is no log level {level!r}; there are: {', '.join(LEVELS)}")
     logger.remove()
     logger.configure(extra={"actor": "-"})
-    logger.add(sys.stderr, level=level.upper(), format=_HUMAN, diagnose=False, backtrace=False)
+    logger.add(sys.stderr, level=level.upper(), format=_HUMAN, filter=_clean, diagnose=False, backtrace=False)
     if file is not None:
         logger.add(
             file,
@@ -45,6 +55,13 @@ def set_up_logging(file: Path | None, level: str = "INFO") -> None:
             backtrace=False,
             opener=_private,
         )
+
+
+def _clean(record: Record) -> bool:
+    """Have it shown without what could command the terminal."""
+    text = record["message"]
+    record["extra"]["shown"] = "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
+    return True
 
 
 def _private(path: str, flags: int) -> int:
@@ -59,7 +76,8 @@ def _json_line(record: Record) -> str:
         "message": record["message"],
         "source": f"{record['name']}:{record['line']}",
     }
-    line.pop("line", None)
+    for added in ("line", "shown"):
+        line.pop(added, None)
     if record["exception"] is not None:
         line["exception"] = repr(record["exception"].value)
     try:
@@ -85,5 +103,19 @@ def log_event(event: Event) -> None:
             log.info("waits {:.3g} s for start number {}: {}", event.delay, event.attempt, event.reason)
         case ChildRestarted():
             log.info("is up again after {:.3g} ms, restart {}", event.took * 1000, event.restarts)
+        case AlertRaised() | FeatureDegraded() | FeatureRestored() | QualityChanged():
+            pass  # logged by whoever raised it
+        case CircuitOpened(seconds=None):
+            log.warning("its circuit is open until it is closed by hand: {}", event.reason)
+        case CircuitOpened():
+            log.warning("its circuit is open for {:.3g} s: {}", event.seconds, event.reason)
+        case CircuitShut():
+            log.info("its circuit is closed")
+        case FellBack(fallback=None):
+            log.info("is itself again: {}", event.reason)
+        case FellBack():
+            log.warning("{} runs in its place: {}", event.fallback, event.reason)
+        case Exhausted():
+            log.warning("its restarts are spent ({}): {}", event.why, event.action)
         case _:
             log.debug("{}", event)

@@ -8,6 +8,7 @@ import pytest
 TESTS = Path(__file__).parent
 RULES = (TESTS.parent / "docs" / "semantics.md").read_text()
 
+
 def stated() -> list[str]:
     return re.findall(r"^([A-Z]\d+)\. ", RULES, flags=re.MULTILINE)
 

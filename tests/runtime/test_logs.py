@@ -10,9 +10,18 @@ import pytest
 from loguru import logger
 
 from ukemi import UkemiError
-from ukemi.actors.events import ActorExited, ActorStarted, BackgroundFailed, Zombie
+from ukemi.actors.events import ActorExited, ActorStarted, BackgroundFailed, Event, Zombie
 from ukemi.runtime.logs import log_event, set_up_logging
-from ukemi.supervisors.events import ChildRestarted, GaveUp, RestartDelayed
+from ukemi.supervisors.alerts import AlertRaised
+from ukemi.supervisors.events import (
+    ChildRestarted,
+    CircuitOpened,
+    CircuitShut,
+    Exhausted,
+    FellBack,
+    GaveUp,
+    RestartDelayed,
+)
 
 
 @pytest.fixture
@@ -83,3 +92,43 @@ async def test_events_are_as_bad_as_what_they_tell(log: Path) -> None:
         ("DEBUG", "/a"),
         ("DEBUG", "/a"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("event", "level", "said"),
+    [
+        (CircuitOpened(path="/a", time=0, seconds=30.0, reason="no"), "WARNING", "its circuit is open for 30 s: no"),
+        (
+            CircuitOpened(path="/a", time=0, seconds=None, reason="no"),
+            "WARNING",
+            "its circuit is open until it is closed by hand: no",
+        ),
+        (CircuitShut(path="/a", time=0), "INFO", "its circuit is closed"),
+        (FellBack(path="/a", time=0, fallback="raw", reason="no"), "WARNING", "raw runs in its place: no"),
+        (FellBack(path="/a", time=0, fallback=None, reason="well again"), "INFO", "is itself again: well again"),
+        (
+            Exhausted(path="/a", time=0, action="Stop()", why="more than 3"),
+            "WARNING",
+            "its restarts are spent (more than 3): Stop()",
+        ),
+    ],
+)
+def test_what_recovery_does_is_told(log: Path, event: Event, level: str, said: str) -> None:
+    log_event(event)
+    (line,) = lines(log)
+    assert (line["level"], line["message"], line["actor"]) == (level, said, "/a")
+
+
+def test_an_alert_stands_in_the_log_once(log: Path) -> None:
+    log_event(AlertRaised(path="/a", time=0, severity="Critical", message="disk", kind="failure"))
+    assert lines(log) == []
+
+
+def test_nothing_that_is_said_can_command_the_terminal(
+    log: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    set_up_logging(tmp_path / "again.jsonl", "warning")
+    logger.bind(actor="/a").warning("clear \x1b[2J and\nnext")
+    shown = capsys.readouterr().err
+    assert "clear \\x1b[2J and\nnext" in shown
+    assert lines(tmp_path / "again.jsonl")[0]["message"] == "clear \x1b[2J and\nnext"
