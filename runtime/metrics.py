@@ -17,12 +17,16 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import accumulate
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 from hdrh.histogram import HdrHistogram
 
 from ..actors.errors import Reject
+
+if TYPE_CHECKING:
+    from ..actors.system import System
 
 OPERATIONS = 32
 """Operations that are told apart; the others are counted together, as `OTHERS`."""
@@ -72,6 +76,14 @@ class Metrics:
     def __init__(self, clock: Callable[[], float] = perf_counter) -> None:
         self._clock = clock
         self._operations: dict[str, _Operation] = {}
+
+    @classmethod
+    def of(cls, system: System) -> Metrics:
+        """That of this system; made when it is first asked for."""
+        found = system.shared.get(cls)
+        if not isinstance(found, cls):
+            found = system.shared[cls] = cls(lambda: system.clock())
+        return found
 
     def record(self, operation: str, seconds: float, ok: bool = True) -> None:
         """An operation was carried out, or has failed (`ok`), in so many seconds.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import attrs
 
 from ..actors.cell import Cell
+from ..supervisors.circuit import CircuitInfo
 from ..supervisors.spec import ChildSpec, SupervisorSpec
 from ..supervisors.supervisor import ChildInfo, Supervisor
 
@@ -27,6 +28,10 @@ class Node:
     depends_on: tuple[str, ...] = ()
     strategy: str | None = None
     """Of a supervisor."""
+    fallback: str | None = None
+    """The fallback that runs in its place."""
+    circuit: CircuitInfo | None = None
+    """Its circuit, if it has one."""
     children: tuple[Node, ...] = ()
 
     def walk(self) -> Iterator[Node]:
@@ -62,5 +67,7 @@ def node_of(cell: Cell, info: ChildInfo | None = None) -> Node:
         waiting=stats.waiting,
         depends_on=spec.depends_on if isinstance(spec, ChildSpec) else (),
         strategy=tree.strategy if isinstance(tree, SupervisorSpec) else "dynamic" if tree is not None else None,
+        fallback=info.fallback if info is not None else None,
+        circuit=info.circuit if info is not None else None,
         children=tuple(node_of(below[name], infos.get(name)) for name in names if name in below),
     )

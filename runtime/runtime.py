@@ -210,10 +210,7 @@ class Runtime:
     @property
     def metrics(self) -> Metrics:
         """What is recorded of operations."""
-        found: Metrics | None = self.system.shared.get(Metrics)
-        if found is None:
-            found = self.system.shared[Metrics] = Metrics(lambda: self.system.clock())
-        return found
+        return Metrics.of(self.system)
 
     @property
     def features(self) -> Degradation:

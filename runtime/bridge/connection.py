@@ -22,7 +22,9 @@ from ...actors.protocol import local
 from ...actors.ref import Ref
 from ...supervisors.dynamic import DynamicSupervisor
 from ...supervisors.tree import child
+from ..metrics import Metrics
 from .delivery import pass_on
+from .failures import as_rpc_error, failure_data
 from .session import ClientSession
 
 FAREWELL = 1.0
@@ -68,7 +70,8 @@ class Connection(Actor):
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
             except FramingError as error:
-                self._wire.send(Response(None, error=RpcError(Code.PARSE_ERROR, str(error))))
+                answer = RpcError(Code.PARSE_ERROR, str(error), failure_data(error, self.ctx.path))
+                self._wire.send(Response(None, error=answer))
                 with trio.move_on_after(FAREWELL):
                     await self._wire.flush()
                 raise
@@ -82,11 +85,14 @@ class Connection(Actor):
             elif isinstance(message, Notification):
                 await self._notified(message)
         except BadMessage as error:
-            self._wire.send(Response(error.id, error=error))
+            self._wire.send(Response(error.id, error=as_rpc_error(error, self.ctx.path)))
 
     async def _asked(self, request: Request) -> None:
         if request.method == "initialize":
+            system = self.ctx._incarnation.cell.system
+            begun = system.clock()
             await self._initialize(request)
+            Metrics.of(system).record(request.method, system.clock() - begun)
         elif self._session is None:
             raise BadMessage(Code.NOT_INITIALIZED, f"{request.method} before initialize", request.id)
         elif request.method == "shutdown":

@@ -1,52 +1,69 @@
-"""Errors as the bridge's clients see them: a JSON-RPC error whose `data` says what kind of failure it is."""
+"""Errors as the bridge's clients see them: a JSON-RPC error whose `data` says what kind of failure it is.
+
+What kind it is, the classifier says, as it does for the policies; so that a client is told of the same failure that
+the tree has met.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ...actors.errors import (
-    ActorCrashed,
-    CallTimeout,
-    ComponentNotFound,
-    IpcError,
-    MailboxFull,
-    OperationTimeout,
-    ResourceExhausted,
-    UkemiError,
-)
+import attrs
+
+from ...actors.errors import ActorCrashed, ComponentNotFound, UkemiError
 from ...actors.ipc.jsonrpc import Code, RpcError
 from ...actors.reasons import describe
-from ...actors.terminal.commands import CommandLost, CommandTimeout
 from ...supervisors.errors import StartFailed
+from ...supervisors.recovery import Category, Failure, Severity, classify
 
 EXPECTED = (UkemiError, OSError, ValueError)
 """What an operation may fail of, and its client is told. Anything else is a fault of the bridge itself."""
 
+TERMINALS = "/bridge/terminals/"
+"""Where the components are whose failures are a terminal's, where no more is known."""
+
+_WRONG_VALUES = (ComponentNotFound, FileNotFoundError, PermissionError, ValueError)
+_CANCELLED = Failure(
+    category=Category.USER_CANCELLED, severity=Severity.INFO, retryable=False, error="Cancelled", message=""
+)
+
 
 def as_rpc_error(error: Exception, component: str) -> RpcError:
     """What a client is told: the root of the failure. `component` is the path of what was asked."""
+    data = failure_data(error, component)
     if isinstance(error, RpcError):
-        return error
+        return error if error.data is not None else RpcError(error.code, error.message, data)
     cause = root_of(error)
-    wrong_value = isinstance(cause, ComponentNotFound | FileNotFoundError | PermissionError | ValueError)
-    message = str(cause) or describe(cause)
+    message = _text(str(cause) or describe(cause))
     return RpcError(
-        Code.INVALID_PARAMS if wrong_value else Code.FAILED,
+        Code.INVALID_PARAMS if _is_askers(error) else Code.FAILED,
         message if cause is error else f"{getattr(error, 'path', component)}: {message}",
-        failure_data(error, component),
+        data,
     )
 
 
 def failure_data(error: Exception, component: str) -> dict[str, Any]:
     """`{category, severity, retryable, fallbackAvailable, component}` of an error."""
-    category, severity, retryable = _kind_of(root_of(error))
-    return {
-        "category": category,
-        "severity": severity,
-        "retryable": retryable,
-        "fallbackAvailable": False,
-        "component": getattr(error, "path", component),
-    }
+    failure = classify(error, component)
+    if failure.category is Category.UNKNOWN:
+        is_terminals = failure.component.startswith(TERMINALS)
+        failure = attrs.evolve(
+            failure,
+            category=Category.TERMINAL if is_terminals else Category.UNKNOWN,
+            severity=Severity.WARNING if _is_askers(error) else failure.severity,
+        )
+    return _data_of(failure)
+
+
+def cancelled(component: str) -> RpcError:
+    """The answer to a request that its client has cancelled."""
+    data = _data_of(attrs.evolve(_CANCELLED, component=component))
+    return RpcError(Code.REQUEST_CANCELLED, "the request was cancelled", data)
+
+
+def is_failure(error: RpcError | None) -> bool:
+    """Whether an answer tells of a failure; what the client has asked wrongly, or has cancelled, is none."""
+    return error is not None and error.code in (Code.FAILED, Code.INTERNAL_ERROR)
 
 
 def root_of(error: BaseException) -> BaseException:
@@ -56,19 +73,21 @@ def root_of(error: BaseException) -> BaseException:
     return error
 
 
-def _kind_of(error: BaseException) -> tuple[str, str, bool]:
-    match error:
-        case CommandTimeout() | CallTimeout() | OperationTimeout():
-            return "Timeout", "Recoverable", True
-        case ResourceExhausted() | MailboxFull():
-            return "Resource", "Critical", True
-        case IpcError():
-            return "Network", "Recoverable", False
-        case CommandLost(began=began):
-            return "Terminal", "Critical", not began
-        case ComponentNotFound() | ValueError():
-            return "Terminal", "Recoverable", False
-        case OSError():
-            return "FileSystem", "Recoverable", False
-        case _:
-            return "Terminal", "Critical", False
+def _is_askers(error: BaseException) -> bool:
+    """Whether what was asked for is wrong, not who was asked: that has not crashed of it."""
+    return isinstance(root_of(error), _WRONG_VALUES) and not isinstance(error, ActorCrashed)
+
+
+def _data_of(failure: Failure) -> dict[str, Any]:
+    return {
+        "category": failure.category.value,
+        "severity": failure.severity.value,
+        "retryable": failure.retryable,
+        "fallbackAvailable": failure.fallback_available,
+        "component": failure.component,
+    }
+
+
+def _text(said: str) -> str:
+    """As JSON can carry it: a file's name may hold what is no UTF-8."""
+    return said.encode("utf-8", "backslashreplace").decode()

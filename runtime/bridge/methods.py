@@ -1,4 +1,4 @@
-"""The bridge's methods, declared in one place: name, parameters as a class, and what is done.
+"""The bridge's methods, declared: name, parameters as a class, and what is done. Those of terminals are here.
 
 A parameter class's fields are camelCase on the wire; what doesn't fit them is the client's error. Handlers run as
 background tasks of the client's session, so that they outlive its connection, and may take their time.
@@ -16,14 +16,14 @@ import cattrs
 import trio
 from cattrs.gen import make_dict_structure_fn, override
 
+from ...actors.errors import ActorStopped
 from ...actors.ipc.jsonrpc import Code, RpcError
 from ...actors.ref import Ref
 from ...actors.terminal.commands import CommandResult, Commands
 from ...actors.terminal.integration import INTEGRATED, kind_of
 from ...actors.terminal.settings import TerminalSettings
 from ...supervisors.dynamic import DynamicSupervisor
-from ...supervisors.supervisor import Supervisor
-from ..nodes import node_of
+from ...supervisors.supervisor import ChildInfo, Supervisor
 from .terminals import terminal_spec
 
 if TYPE_CHECKING:
@@ -214,11 +214,24 @@ class Nothing:
 async def list_terminals(session: ClientSession, _: Nothing) -> dict[str, Any]:
     """The terminals that there are."""
     children = await session.terminals.call(DynamicSupervisor.children)
-    return {"terminals": [{"terminal": info.name, "state": info.state} for info in children]}
+    return {"terminals": [{"terminal": info.name, "state": await _state_of(info)} for info in children]}
 
 
-@method("runtime/tree", Nothing)
-async def tree(session: ClientSession, _: Nothing) -> dict[str, Any]:
-    """The running tree, as of now."""
-    root: Ref[Supervisor] = session.ctx.find("/" + session.ctx.path.split("/")[1])
-    return attrs.asdict(node_of(root.cell))
+async def _state_of(terminal: ChildInfo) -> str:
+    """As good as that of the actor that takes the commands: it needs the shell, and waits for it."""
+    if terminal.state != "running":
+        return terminal.state
+    try:
+        parts = {info.name: info for info in await terminal.ref.call(Supervisor.children)}
+    except ActorStopped:
+        return "stopped"
+    return parts["commands"].state
+
+
+@method("terminal/restart", OneTerminal)
+async def restart_terminal(session: ClientSession, asked: OneTerminal) -> dict[str, Any]:
+    """Start a terminal's shell again: in place of one that was given up, or that hangs."""
+    parts: Ref[Supervisor] = session.terminal(asked.terminal)
+    await parts.call(Supervisor.stop_child, "pty")
+    await parts.call(Supervisor.restart_child, "pty")
+    return {}

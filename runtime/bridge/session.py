@@ -22,16 +22,22 @@ import trio
 
 from ...actors.actor import Actor
 from ...actors.errors import ComponentNotFound
+from ...actors.events import Event
 from ...actors.ipc.jsonrpc import Code, Request, Response, RpcError
 from ...actors.messages import Down
 from ...actors.protocol import local
 from ...actors.ref import Ref
+from ...actors.system import System
 from ...actors.terminal.commands import OutputChunk
+from ...supervisors.alerts import ALERTS, AlertRaised
+from ...supervisors.degradation import FEATURES, FeatureDegraded, FeatureRestored
 from ...supervisors.dynamic import DynamicSupervisor
+from ..metrics import Metrics
 from .backlog import Backlog
 from .delivery import pass_on
-from .failures import EXPECTED, as_rpc_error
+from .failures import EXPECTED, as_rpc_error, cancelled, is_failure
 from .methods import METHODS, parameters_of
+from .overview import alert_data, change_data
 
 LIVES_ON = 60.0
 """Seconds that a session waits for its client to come back."""
@@ -50,9 +56,6 @@ class Answer:
 
     result: Any = None
     error: RpcError | None = None
-
-
-CANCELLED = Answer(error=RpcError(Code.REQUEST_CANCELLED, "the request was cancelled"))
 
 
 @attrs.define(eq=False)
@@ -95,8 +98,10 @@ class ClientSession(Actor):
         self._farewell: Any = None
 
     def on_start(self) -> None:
-        """Wait for the client, but not for ever."""
+        """Wait for the client, but not for ever; hear what all clients are told."""
         self._expect_client()
+        self.ctx.subscribe(ALERTS, self.alert)
+        self.ctx.subscribe(FEATURES, self.feature)
 
     def on_down(self, down: Down) -> None:
         """A connection has ended; wait for another, if it was the last one."""
@@ -105,6 +110,11 @@ class ClientSession(Actor):
             self._expect_client()
 
     # --- for the methods
+
+    @property
+    def system(self) -> System:
+        """What all actors of this runtime share."""
+        return self.ctx._incarnation.cell.system
 
     @property
     def terminals(self) -> Ref[DynamicSupervisor]:
@@ -164,7 +174,7 @@ class ClientSession(Actor):
         asker = (connection, request.id)
         if asker in self._asked:
             said = f"the id {request.id!r} is in use: its answer is outstanding on this connection"
-            await self._answer([asker], Answer(error=RpcError(Code.INVALID_REQUEST, said)))
+            await self._refuse(asker, said)
             return
         params = dict(request.params)
         own_key = params.pop("requestKey", None)
@@ -174,7 +184,7 @@ class ClientSession(Actor):
         before = under_way.asked if under_way is not None else answered[0] if answered is not None else asked
         if before != asked:
             said = f"requestKey={own_key!r} was given to another request; a new request takes a key of its own"
-            await self._answer([asker], Answer(error=RpcError(Code.INVALID_REQUEST, said)))
+            await self._refuse(asker, said)
         elif answered is not None:
             await self._answer([asker], answered[1])
         elif under_way is not None:
@@ -192,7 +202,7 @@ class ClientSession(Actor):
         key = self._asked.get((connection, id)) if isinstance(id, int | str) else None
         if key is not None:
             self._under_way[key].scope.cancel()
-            await self.finish(key, CANCELLED)
+            await self.finish(key, Answer(error=cancelled(self.ctx.path)))
 
     @local
     async def finish(self, key: str, answer: Answer) -> None:
@@ -216,6 +226,17 @@ class ClientSession(Actor):
             params["encoding"] = chunk.encoding
         await self.notify("terminal/output", params)
 
+    @local
+    async def alert(self, alert: AlertRaised) -> None:
+        """Somebody has raised an alert."""
+        await self.notify("runtime/alert", alert_data(alert))
+
+    @local
+    async def feature(self, event: Event) -> None:
+        """A feature was degraded or restored. (The quality level, which comes here too, shows in the features.)"""
+        if isinstance(event, FeatureDegraded | FeatureRestored):
+            await self.notify("runtime/feature", change_data(event))
+
     async def notify(self, name: str, params: dict[str, Any]) -> None:
         """Number a notification, remember it, and send it if there is a connection."""
         note = self._backlog.add(name, params)
@@ -225,17 +246,31 @@ class ClientSession(Actor):
     # ---
 
     async def _run(self, name: str, params: dict[str, Any], key: str, turn: _Turn) -> None:
+        begun = self.system.clock()
         try:
-            await turn.before.wait()
-            parameters = parameters_of(name, params)
-            answer = Answer(await METHODS[name].handler(self, parameters))
-        except EXPECTED as error:
-            answer = Answer(error=as_rpc_error(error, self.ctx.path))
+            answer = await self._answer_to(name, params, turn)
+        except Exception:
+            self._record(name, begun, ok=False)
+            raise
         finally:
             turn.over.set()
             if self._turns.get(turn.place) is turn:
                 del self._turns[turn.place]
+        self._record(name, begun, ok=not is_failure(answer.error))
         await pass_on(self.ctx.ref, "finish", key, answer)  # behind what was printed before
+
+    async def _answer_to(self, name: str, params: dict[str, Any], turn: _Turn) -> Answer:
+        try:
+            await turn.before.wait()
+            parameters = parameters_of(name, params)
+            return Answer(await METHODS[name].handler(self, parameters))
+        except EXPECTED as error:
+            return Answer(error=as_rpc_error(error, self.ctx.path))
+
+    def _record(self, name: str, begun: float, *, ok: bool) -> None:
+        """Each request is an operation; one that is no method is none, since there is no end of such names."""
+        if name in METHODS:
+            Metrics.of(self.system).record(name, self.system.clock() - begun, ok)
 
     def _turn(self, name: str, params: dict[str, Any]) -> _Turn:
         """Behind the last request that this one must not overtake."""
@@ -250,6 +285,10 @@ class ClientSession(Actor):
     async def _answer(self, askers: list[Asker], answer: Answer) -> None:
         for connection, id in askers:
             await pass_on(connection, "tell", Response(id, answer.result, answer.error))
+
+    async def _refuse(self, asker: Asker, said: str) -> None:
+        error = as_rpc_error(RpcError(Code.INVALID_REQUEST, said), self.ctx.path)
+        await self._answer([asker], Answer(error=error))
 
     def _expect_client(self) -> None:
         self._farewell = self.ctx.after(self._lives_on, self._forget)

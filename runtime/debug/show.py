@@ -60,12 +60,24 @@ def _tree(node: dict[str, Any], parent: Tree | None = None) -> Tree:
     for count, what in ((node["restarts"], "restarts"), (node["waiting"], "waiting")):
         if count:
             line.append(f"  {what} {count}", "yellow")
+    if node["fallback"]:
+        line.append(f"  as {_clean(node['fallback'])}", "red")
+    if node["circuit"] and node["circuit"]["state"] != "closed":
+        line.append(f"  circuit {_circuit_state(node['circuit'])}", "red")
     if node["depends_on"]:
         line.append(f"  needs {', '.join(map(_clean, node['depends_on']))}", "dim")
     tree = Tree(line) if parent is None else parent.add(line)
     for child in node["children"]:
         _tree(child, tree)
     return tree
+
+
+def _circuit_state(circuit: dict[str, Any]) -> str:
+    """Its state, and for how long."""
+    left = circuit["seconds_left"]
+    if circuit["state"] != "open":
+        return str(circuit["state"])
+    return "open until it is closed by hand" if left is None else f"open for {_duration(left)} more"
 
 
 def _fields(value: dict[str, Any]) -> RenderableType:
