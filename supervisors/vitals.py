@@ -126,8 +126,13 @@ class Vitals:
             self._tell(source, None)
 
     def _tell(self, source: str, score: float | None) -> None:
-        self._report(self._feature, score, f"{source} of {self._path}", self._path)
-        if score is None:
-            self._told.pop(source, None)
-        else:
-            self._told[source] = score
+        before = self._told.pop(source, None)
+        if score is not None:
+            self._told[source] = score  # first, since what it leads to may be that all is reset
+        try:
+            self._report(self._feature, score, f"{source} of {self._path}", self._path)
+        except ValueError:
+            del self._told[source]
+            if before is not None:
+                self._told[source] = before
+            raise

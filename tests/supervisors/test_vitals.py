@@ -151,6 +151,32 @@ def test_beginning_anew_ends_all_sources(vitals: Vitals, told: Told) -> None:
     assert told.take() == [("hung handlers", None)]
 
 
+def test_the_score_is_the_worst_that_any_source_says(vitals: Vitals) -> None:
+    assert vitals.score is None
+    vitals.health(0.9)
+    vitals.hung()
+    assert vitals.score == pytest.approx(2 / 3)
+    vitals.operation(ok=True)
+    assert vitals.score == 0.9
+    vitals.reset()
+    assert vitals.score is None
+
+
+def test_what_is_reset_by_its_own_report_knows_nothing() -> None:
+    told: list[float | None] = []
+
+    def report(feature: str, score: float | None, source: str, path: str = "") -> None:
+        told.append(score)
+        if score == 0.1:
+            vitals.reset()
+
+    vitals = Vitals(report, "search", "/app/db")
+    vitals.health(0.1)
+    assert (told, vitals.score) == ([0.1, None], None)
+    vitals.health(0.1)
+    assert told == [0.1, None, 0.1, None], "it is told again"
+
+
 def test_a_hook_that_says_nonsense_is_refused_each_time_and_leaves_the_last_score() -> None:
     states = Features()
     states.declare([Feature("search")], now=0.0)
@@ -163,7 +189,7 @@ def test_a_hook_that_says_nonsense_is_refused_each_time_and_leaves_the_last_scor
     for _ in range(2):
         with pytest.raises(ValueError, match=r"a health score is a number from 0.0 .*, not 7 "):
             vitals.health(7)
-    assert states.state_of("search").score == 0.8
+    assert states.state_of("search").score == vitals.score == 0.8
 
 
 def test_two_children_of_one_feature_are_two_sources() -> None:
