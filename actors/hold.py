@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .timers import Timer
 
 
+SOON = 0.05
+"""Seconds until a message is given again that waits for what is up: at once, it might fail at once, and for ever."""
+
+
 class Hold:
     """Set it with `after` or `until_up`; once it `is_due`, its cell's actor takes it."""
 
@@ -42,12 +46,11 @@ class Hold:
         return self
 
     def until_up(self, path: str, at_most: float) -> Hold:
-        """Due when the actor of this path is started, or is up already; in any case after `at_most` seconds."""
+        """Due when the actor of this path is started, or soon, if it is up already; at last after `at_most` seconds."""
         system = self._cell.system
         cell = system.registry.get(path)
         if cell is not None and cell.state == "running":
-            self.is_due = True
-            return self
+            return self.after(SOON)
 
         def listener(event: Event) -> None:
             if isinstance(event, ActorStarted) and event.path == path:

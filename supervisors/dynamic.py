@@ -67,12 +67,19 @@ class DynamicSupervisor(Supervisor):
         children = [self._children[name] for name in names]
         for child in children:
             child.hold()
+            child.stay()
             child.went_down(trio.current_time())
             child.cell.ask_to_stop(at_once=child.spec.shutdown == "kill")
+            if child.cell.standby is not None:
+                child.cell.standby.ask_to_stop()
         with self._waiting_for([child.cell for child in children]):
             for child in children:
+                await child.cell.dismiss()
                 await child.cell.join()
                 child.state = "stopped"
 
     def _release_held(self) -> None:
         """Nothing depends on anything here."""
+
+    def _has_to_wait(self, child: Child) -> bool:
+        return False

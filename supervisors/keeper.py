@@ -14,7 +14,7 @@ import trio
 
 from ..actors.actor import Actor
 from ..actors.cell import Cell
-from ..actors.errors import ComponentNotFound, Ignore, Reject
+from ..actors.errors import ActorStopped, ComponentNotFound, Ignore, Reject
 from ..actors.reasons import Exit, describe
 from ..actors.turn import is_cancelled
 from ..actors.waiting import refuse_cycles
@@ -107,6 +107,8 @@ class Keeper(Actor):
     async def _start(self, child: Child) -> BaseException | None:
         """Start one child; the error if that fails."""
         child.hold()
+        if self._life.stop_request is not None:  # it asks no start to give up that begins only now
+            return ActorStopped(child.cell.path, "was not started: its supervisor is to stop")
         child.state, child.is_done, child.is_held = "starting", False, False
         cell, waits = child.cell, self._life.waits
         waits.append(cell)

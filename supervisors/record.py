@@ -38,6 +38,21 @@ class ChildInfo:
 
 
 @attrs.define(eq=False)
+class Swap:
+    """What is being made to take the place of what runs, until it has."""
+
+    cell: Cell
+    mode: int
+    """See `Child.mode`."""
+    scope: trio.CancelScope | None = None
+    """Around the task that makes it."""
+    standby: Cell | None = None
+    """Where it waits, once it is up."""
+    failure: str = ""
+    """Why it came to nothing."""
+
+
+@attrs.define(eq=False)
 class Child:
     """A supervisor's record of one child."""
 
@@ -73,8 +88,8 @@ class Child:
     """Attempts in a row to put it back in its place."""
     back: Any = None
     """The timer of the next of them."""
-    swap: trio.CancelScope | None = None
-    """Around the start of what is to take over."""
+    swap: Swap | None = None
+    """What is to take over."""
 
     @property
     def is_met(self) -> bool:
@@ -90,6 +105,11 @@ class Child:
     def is_degraded_and_down(self) -> bool:
         """Whether it is degraded and has no fallback to run."""
         return "failure" in self.reasons and not self.mode
+
+    @property
+    def does_without(self) -> bool:
+        """Whether it runs its fallback for the want of what it depends on."""
+        return self.mode > 0 and "dependency" in self.reasons
 
     @property
     def fallback_name(self) -> str | None:
@@ -128,12 +148,13 @@ class Child:
             self.retry = None
 
     def stay(self) -> None:
-        """Call off whatever is to put something else in its place, as far as that has not begun to take over."""
+        """Call off whatever is to put something else in its place. What waits for that is still to be dismissed."""
         if self.back is not None:
             self.back.cancel()
             self.back = None
         if self.swap is not None:
-            self.swap.cancel()
+            if self.swap.scope is not None:
+                self.swap.scope.cancel()
             self.swap = None
 
     def await_start(self) -> None:
@@ -149,6 +170,8 @@ class Child:
         self.put_on(0)
         self.reasons.clear()
         self.returns = 0
+        if self.guard is not None:
+            self.guard.end_circuit()
         self.cell.close()
 
     def went_down(self, at: float) -> None:

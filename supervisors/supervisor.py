@@ -8,6 +8,7 @@ own, so that it serves other requests meanwhile.
 from __future__ import annotations
 
 import math
+from itertools import takewhile
 from typing import Any
 
 import trio
@@ -64,7 +65,6 @@ class Supervisor(Detours):
             child = self._add(spec)
         except SpecError as error:
             raise Reject(error) from None
-        self._watch_features()
         failure = await self._start_first(child)
         if failure is not None:
             self._remove(child)
@@ -147,7 +147,6 @@ class Supervisor(Detours):
         for cell in list((self._cell.children or {}).values()):
             if cell.name not in declared:
                 cell.retire()
-        self._watch_features()
         await self._start_all_or_none()
         await self._start_due()
 
@@ -164,7 +163,6 @@ class Supervisor(Detours):
 
     async def on_stop(self, reason: Reason) -> None:
         """Stop the children in reverse. After a failure their mail goes too: escalation is a clean slate (rule R7)."""
-        self._watch_no_features()
         await self._stop(list(self._children))
         if is_abnormal(reason):
             for child in self._children.values():
@@ -178,23 +176,28 @@ class Supervisor(Detours):
 
     async def _child_exited(self, exit: ChildExit) -> None:
         failed: dict[str, None] = {}
+        failed_probes: list[Child] = []
         for each in (exit, *self._life.take_exits()):
             child = self._children.get(each.cell.name)
-            if child is None or child.cell is not each.cell or child.state != "running":
+            if child is None or child.cell is not each.cell or child.cell.incarnation is not None:
                 continue
-            if each.incarnation != child.cell.number or child.cell.incarnation is not None:
+            if each.incarnation != child.cell.number:
                 continue
             child.reason, child.action, child.failed_at = each.reason, each.action, each.at
             child.went_down(each.at)
             child.stay()
-            if is_restarted(child.spec.restart, each.reason):
-                failed[each.cell.name] = None
-                self._await_start(child)
-            else:
+            if not is_restarted(child.spec.restart, each.reason):
                 self._ended(child)
                 self._do_beside(child)
+            elif child.cell.circuit is not None:
+                failed_probes.append(child)
+            else:
+                failed[each.cell.name] = None
+                self._await_start(child)
         if self._life.stop_request is not None:
             return
+        for child in failed_probes:
+            await self._probe_ended(child)
         await self._stop_targets(failed)
         for name in restart_roots(self._spec.strategy, failed, self._order, self._depends_on):
             if self._children[name].state == "restarting":
@@ -253,17 +256,21 @@ class Supervisor(Detours):
             stop_runtime()
 
     async def _stop_targets(self, failed: dict[str, None]) -> None:
-        """Let what the actions name (`Restart(target)`) be restarted with what failed."""
+        """Let what the actions name (`Restart(target)`) be restarted with what failed, if it runs."""
         for name in list(failed):
             action = self._children[name].action
             target = action.target if isinstance(action, Restart) else None
-            if target is None or target in failed:
+            sibling = self._children.get(target or "")
+            if target is None or target in failed or target == self._children[name].cell.path:
                 continue
-            sibling = self._children.get(target)
+            cell = self._cell.system.registry.get(target) if sibling is None else None
+            if cell is not None and cell.parent is self._cell:
+                sibling = self._children.get(cell.name)
             if sibling is not None:
-                await self._restart_too(sibling, self._children[name])
-                failed[target] = None
-            elif (cell := self._cell.system.registry.get(target)) is not None:
+                if sibling.state == "running":
+                    await self._restart_too(sibling, self._children[name])
+                    failed[sibling.spec.name] = None
+            elif cell is not None:
                 life = getattr(cell.parent, "incarnation", None)
                 if life is not None:
                     life.post(ChildTells(cell, Restart(), None))
@@ -271,18 +278,19 @@ class Supervisor(Detours):
     async def _restart_too(self, child: Child, because: Child) -> None:
         """Stop a child, to be started again as if it had failed."""
         child.failed_at, child.reason = because.failed_at, because.reason
-        await self._stop([child.spec.name])
+        child.is_free = child is not because  # one failure spends the window once
+        await self._take_group_down(child)
         self._await_start(child)
 
     async def _child_tells(self, told: ChildTells) -> None:
         child = self._children.get(told.cell.name)
-        if isinstance(told.action, Restart) and child is not None and child.state == "running":
+        if not isinstance(told.action, Restart):
+            await super()._child_tells(told)
+        elif child is not None and child.cell is told.cell and child.state == "running":
             child.failed_at = trio.current_time()
             await self._restart_too(child, child)
             await self._restart(child)
             await self._start_due()
-        else:
-            await super()._child_tells(told)
 
     async def _restart(self, child: Child) -> None:
         """Restart a child that is down, and its group: at once, or after its backoff."""
@@ -350,30 +358,42 @@ class Supervisor(Detours):
 
     async def _stop_group(self, name: str) -> None:
         """Stop all that is to be started again with a child, which is down. Temporary ones are dropped."""
-        group = restart_group(self._spec.strategy, name, self._order, self._depends_on)
-        if len(group) == 1:
-            return
         root = self._children[name]
-        others = [self._children[other] for other in group if other != name and self._children[other].state != "open"]
-        cells = tuple(other.cell for other in others)
-        held_up = (root.cell, *cells)
-        for cell in held_up:
-            cell.hold_up(cells)
-        await self._stop([other.spec.name for other in others])
-        for cell in held_up:
-            cell.hold_up(())
-        for other in others:
+        for other in await self._take_group_down(root):
             if other.spec.restart == "temporary":
                 self._remove(other)
-            elif self._missing(other.spec, but_due=True) is None:
+                continue
+            if self._missing(other.spec, but_due=True) is None:
                 self._await_start(other)
-                if other.failed_at is None:
-                    other.failed_at, other.reason = root.failed_at, root.reason
+            elif other.does_without or other.is_held:
+                self._settle(other)
+            if other.state == "restarting" and other.failed_at is None:
+                other.failed_at, other.reason = root.failed_at, root.reason
+
+    async def _take_group_down(self, root: Child) -> list[Child]:
+        """Stop a child and, first, all that is restarted with it; those, in start order.
+
+        What is down with its circuit open is left so. A call between them could never be answered, and fails at once.
+        """
+        group = restart_group(self._spec.strategy, root.spec.name, self._order, self._depends_on)
+        others = [self._children[name] for name in group if name != root.spec.name]
+        others = [other for other in others if other.state != "open"]
+        cells = tuple(other.cell for other in others)
+        for cell in (root.cell, *cells):
+            cell.hold_up(cells)
+        stopped = {child.spec.name for child in (root, *others) if child is not root or child.state == "running"}
+        await self._stop([name for name in group if name in stopped])
+        for cell in (root.cell, *cells):
+            cell.hold_up(())
+        return others
 
     async def _start_due(self) -> None:
         """Start what waits for it, each after what it depends on. What fails is tried again later."""
         while not self._life.stop_request and (due := self._due()):
-            for name, error in (await self._run_group(due, self._start)).items():
+            errors = await self._run_group(due, self._start)
+            if self._life.stop_request:
+                return
+            for name, error in errors.items():
                 await self._start_again_later(self._children[name], error)
 
     async def _start_again_later(self, child: Child, error: BaseException) -> None:
@@ -384,11 +404,16 @@ class Supervisor(Detours):
             self._try_again_slowly(child)
             return
         action = child.guard.start_failed(error) if child.guard is not None else None
+        if isinstance(action, Degrade) and self._is_of_others(
+            child, action
+        ):  # it is to be tried again, but not at once
+            self._degrade_other(child, action)
+            action = None
         if action is not None and not isinstance(action, Restart):
             child.action = action
             await self._act_on(child)
             return
-        child.backoff = action.backoff if action is not None else None
+        child.backoff = action.backoff if isinstance(action, Restart) else None
         delay = await self._next_delay(child)
         if delay is not None:
             self._retry_after(child, delay)
@@ -400,10 +425,10 @@ class Supervisor(Detours):
             self._settle(child)
             return None
         error = await self._start(child)
-        while error is not None and self._fall_back(child):
+        while error is not None and not self._life.stop_request and self._fall_back(child):
             child.reason = error
             error = await self._start(child)
-        if error is None or isinstance(child.spec.on_exhausted, Escalate):
+        if error is None or self._life.stop_request or isinstance(child.spec.on_exhausted, Escalate):
             return error
         child.reason = error
         await self._exhausted(child, "its first start failed")
@@ -421,13 +446,20 @@ class Supervisor(Detours):
         due: dict[str, None] = {}
         in_order = self._spec.strategy in ("one_for_all", "rest_for_one")
         for name, child in self._children.items():
-            does_without = child.mode > 0 and "dependency" in child.reasons
-            needed = () if does_without else child.spec.depends_on
+            needed = () if child.does_without else child.spec.depends_on
             if child.is_due and all(n in due or self._children[n].is_met for n in needed):
                 due[name] = None
             elif in_order and child.state == "restarting":
                 break
         return list(due)
+
+    def _has_to_wait(self, child: Child) -> bool:
+        """Whether a child that is down can't be started yet, for the same reasons."""
+        if self._spec.strategy in ("one_for_all", "rest_for_one"):
+            before = takewhile(lambda other: other is not child, self._children.values())
+            if any(other.state == "restarting" for other in before):
+                return True
+        return not child.does_without and self._missing(child.spec) is not None
 
     def _give_up(self, child: Child, why: str) -> None:
         self._emit(GaveUp(path=self.ctx.path, child=child.cell.path, reason=describe(child.reason)))

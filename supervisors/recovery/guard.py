@@ -157,7 +157,7 @@ class Guard:
         if circuit is None or (circuit.state == "closed" and not circuit.failures):
             return
         now = self._now()
-        token = self._probe if circuit.state != "closed" else circuit.admit(now)
+        token = self._probe if self._probe is not None else circuit.admit(now)
         if token is None:
             return
         self._probe = None
@@ -183,26 +183,57 @@ class Guard:
         """It was started."""
         self._last = self._now()
 
-    def probe(self) -> None:
-        """A probe is about to be made."""
+    def open_circuit(self, why: str, *, seconds: float | None = None, by_hand: bool = False) -> None:
+        """Let its circuit be open: by hand, or unless the failure that has led to this has opened it already."""
+        assert self.circuit is not None
+        self._probe = None
+        if by_hand:
+            self.circuit.force_open(self._now(), seconds)
+        elif self.circuit.state != "open":
+            self.circuit.trip(self._now(), why)
+
+    def end_circuit(self) -> None:
+        """Close it as if it were new."""
+        self._probe = None
+        if self.circuit is not None and self.circuit.state != "closed":
+            self.circuit.force_closed(self._now())
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until a probe may be made; None: not before it is closed by hand."""
+        assert self.circuit is not None
+        return self.circuit.info(self._now()).seconds_left
+
+    def probe(self) -> bool:
+        """A probe is about to be made; False where it is too soon for that."""
         assert self.circuit is not None
         self._probe = self.circuit.admit(self._now())
+        return self._probe is not None
 
     def probe_failed(self, error: Reason) -> None:
-        """The start that was to be the probe has failed."""
+        """The start that was to be the probe has failed, or what was started has ended before it had answered."""
         assert self.circuit is not None
         if self._probe is not None:
             self.circuit.failed(self._probe, self._now(), describe(error))
         self._probe = None
 
+    def give_probe_up(self) -> None:
+        """What was being probed was stopped: neither good nor bad, and another probe may be made."""
+        if self.circuit is not None and self._probe is not None:
+            self.circuit.abandoned(self._probe)
+        self._probe = None
+
     def probe_is_quiet(self) -> bool:
         """Nobody has called: the start alone is the probe. Whether that closed the circuit."""
-        while self.circuit is not None and self._probe is not None:
+        while self.circuit is not None:
             token, self._probe = self._probe, None
+            if token is None:
+                token = self.circuit.admit(self._now())
+            if token is None:
+                return False
             if self.circuit.succeeded(token, self._now()):
                 self.cell.close_circuit()
                 return True
-            self._probe = self.circuit.admit(self._now())
         return False
 
     def circuit_info(self) -> CircuitInfo | None:
@@ -221,6 +252,12 @@ class Guard:
         self._tried.clear()
         if self.vitals is not None:
             self.vitals.reset()
+
+    def end_vitals(self) -> None:
+        """What it provides is taken away: nothing more is told of how it does."""
+        if self.vitals is not None:
+            self.vitals.reset()
+            self.vitals = None
 
     # --- deciding
 
