@@ -132,7 +132,7 @@ class Vitals:
         try:
             self._report(self._feature, score, f"{source} of {self._path}", self._path)
         except ValueError:
-            del self._told[source]
+            self._told.pop(source, None)
             if before is not None:
                 self._told[source] = before
             raise
