@@ -318,6 +318,15 @@ async def test_a_feature_declared_while_the_quality_is_low_begins_turned_off(
     assert ear.heard == ["-decorations"]
 
 
+async def test_what_depended_on_a_withdrawn_feature_is_restored(clock: MockClock, degradation: Degradation) -> None:
+    degradation.declare(CHAIN)
+    degradation.degrade("index", MANUAL)
+    ear = Ear(degradation)
+    degradation.withdraw(["index"])
+    assert ear.heard == ["+search", "+page"]
+    assert [state.feature for state in degradation.states()] == ["search", "page"]
+
+
 async def test_a_pinned_quality_stays_until_it_is_released(
     clock: MockClock, system: System, degradation: Degradation
 ) -> None:
