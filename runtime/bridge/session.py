@@ -22,7 +22,6 @@ import trio
 
 from ...actors.actor import Actor
 from ...actors.errors import ComponentNotFound
-from ...actors.events import Event
 from ...actors.ipc.jsonrpc import Code, Request, Response, RpcError
 from ...actors.messages import Down
 from ...actors.protocol import local
@@ -30,7 +29,7 @@ from ...actors.ref import Ref
 from ...actors.system import System
 from ...actors.terminal.commands import OutputChunk
 from ...supervisors.alerts import ALERTS, AlertRaised
-from ...supervisors.degradation import FEATURES, FeatureDegraded, FeatureRestored
+from ...supervisors.degradation import FEATURES, FeatureDegraded, FeatureRestored, QualityChanged
 from ...supervisors.dynamic import DynamicSupervisor
 from ..metrics import Metrics
 from .backlog import Backlog
@@ -226,15 +225,13 @@ class ClientSession(Actor):
             params["encoding"] = chunk.encoding
         await self.notify("terminal/output", params)
 
-    @local
     async def alert(self, alert: AlertRaised) -> None:
         """Somebody has raised an alert."""
         await self.notify("runtime/alert", alert_data(alert))
 
-    @local
-    async def feature(self, event: Event) -> None:
-        """A feature was degraded or restored. (The quality level, which comes here too, shows in the features.)"""
-        if isinstance(event, FeatureDegraded | FeatureRestored):
+    async def feature(self, event: FeatureDegraded | FeatureRestored | QualityChanged) -> None:
+        """A feature was degraded or restored. The quality level, which comes here too, shows in the features."""
+        if not isinstance(event, QualityChanged):
             await self.notify("runtime/feature", change_data(event))
 
     async def notify(self, name: str, params: dict[str, Any]) -> None:
