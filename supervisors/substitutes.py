@@ -88,14 +88,30 @@ class Substitutes(Keeper):
         child.is_free = True
         return True
 
+    async def _start_again(self, child: Child) -> BaseException | None:
+        """Start one that is down; at once as its fallback, where its feature is degraded. The error if that fails."""
+        if not child.mode and child.spec.fallback and self._is_off(child):
+            child.put_on(1)
+        return await self._start(child)
+
     # --- another in its place, while it runs
 
     def _wanted_mode(self, child: Child) -> int | None:
         """What is to take a child's place as things are: itself (0), a fallback; None: it may stay as it is."""
         is_off = self._is_off(child)
         if child.mode:
-            return None if is_off or self._missing(child.spec) is not None else 0
+            return None if is_off or self._missing(child.spec) is not None or self._is_behind(child) else 0
         return 1 if is_off and child.spec.fallback else None
+
+    def _is_behind(self, child: Child) -> bool:
+        """Whether something that it depends on, directly or not, runs in a fallback: one by one they come back."""
+        needed = list(child.spec.depends_on)
+        while needed:
+            other = self._children[needed.pop()]
+            if other.mode:
+                return True
+            needed.extend(other.spec.depends_on)
+        return False
 
     def _plan_swap(self, child: Child, *, at_once: bool = False) -> None:
         """See to it that what is to be in a child's place gets there: now, or later and later where that fails."""
@@ -175,8 +191,12 @@ class Substitutes(Keeper):
         self._emit(FellBack(path=child.cell.path, fallback=child.fallback_name, reason=reason))
         if mode:
             self._plan_swap(child)
-        elif child.cell.circuit is None:
+            return
+        if child.cell.circuit is None:
             self._is_itself(child)
+        for other in self._below(child):
+            if other.mode:
+                self._plan_swap(other, at_once=True)
 
     def _is_itself(self, child: Child) -> None:
         """A child is back in its place."""

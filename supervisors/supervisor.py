@@ -390,7 +390,7 @@ class Supervisor(Detours):
     async def _start_due(self) -> None:
         """Start what waits for it, each after what it depends on. What fails is tried again later."""
         while not self._life.stop_request and (due := self._due()):
-            errors = await self._run_group(due, self._start)
+            errors = await self._run_group(due, self._start_again)
             if self._life.stop_request:
                 return
             for name, error in errors.items():
