@@ -79,4 +79,7 @@ single_commands = (
         "[OPERATION [SECONDS]]",
         "How long operations may take; or let one take so long from now on: SECONDS, `none`, or `default`.",
     ),
+    _single("features", "", "The features: which are degraded, and why."),
+    _single("quality", "[LEVEL|auto]", "The quality level and what it turns off; or hold it at LEVEL, 0 to 3."),
+    _single("circuit", "ACTOR [open [SECONDS]|close]", "An actor's circuit; or open or close it by hand."),
 )

@@ -1,4 +1,4 @@
-"""The debug commands, all of them; those that tell how well the runtime does are declared in `wellbeing`.
+"""The debug commands, all of them; `wellbeing` declares those that tell how well the runtime does, `mending` others.
 
 Each is an async function of a `Session` and of what it takes; see `declaring` for what its signature and docstring
 become. What it returns is sent as plain data; whatever it raises becomes the client's error, and harms nobody else.
@@ -28,6 +28,7 @@ from ...supervisors.spec import ChildSpec
 from ...supervisors.supervisor import Supervisor
 from ..nodes import Node, node_of
 from .declaring import ActorName, BadCommand, Code, CommandName, Commands, Description, MethodName
+from .mending import MENDING
 from .session import Session, event_data
 from .wellbeing import WELLBEING
 
@@ -253,6 +254,7 @@ async def eval_(session: Session, code: Code) -> Evaluated:
 
 
 COMMANDS.update(WELLBEING)
+COMMANDS.update(MENDING)
 
 
 # --- helpers

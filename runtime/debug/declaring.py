@@ -42,6 +42,7 @@ Shown: TypeAlias = Literal[
     "alerts",
     "metrics",
     "timeouts",
+    "features",
 ]
 """How an answer is best shown to a person."""
 

@@ -165,6 +165,19 @@ def _timeouts(value: list[dict[str, Any]]) -> RenderableType:
     return table
 
 
+def _features(value: list[dict[str, Any]]) -> RenderableType:
+    table = _table("feature", "state", "for", "score", "threshold", "because", "as")
+    for each in value:
+        state = each["state"]
+        because = [*state["reasons"], *([f"{state['because_of']} is degraded"] if state["because_of"] else [])]
+        shown = "degraded" if state["degraded"] else "whole"
+        score = "-" if state["score"] is None else f"{state['score']:.3g}"
+        fallback = (state["fallback"] or "") if state["degraded"] else ""
+        numbers = (_duration(each["seconds"]), score, f"{state['threshold']:.3g}")
+        _row(table, state["feature"], shown, *numbers, ", ".join(because), fallback)
+    return table if value else Text("no feature is declared", "dim")
+
+
 def _evaluated(value: dict[str, Any]) -> RenderableType:
     parts = [value["output"].rstrip("\n")] if value["output"] else []
     parts += [value["value"]] if value["value"] is not None else []
@@ -188,6 +201,7 @@ _SHOW: dict[Shown, Callable[[Any], RenderableType]] = {
     "alerts": _alerts,
     "metrics": _metrics,
     "timeouts": _timeouts,
+    "features": _features,
 }
 
 
