@@ -10,8 +10,8 @@ from ukemi.runtime.relief import lower_quality, tell, throttle, when
 
 RELIEF = (
     when("moderate", tell("files", "resize", 0.5), back=tell("files", "resize", 2.0), times=3, of=["memory"]),
-    when("high", tell("files", "clear"), times=None, of=["memory"]),
-    when("high", tell("link", "close_idle"), times=None, of=["memory", "files"]),
+    when("high", tell("files", "clear"), times=None, every=30.0, of=["memory"]),
+    when("high", tell("link", "close_idle"), times=None, every=30.0, of=["memory", "files"]),
     when("high", lower_quality()),
     when("critical", lower_quality(3)),
     when("critical", throttle("terminals", rate=2.0)),

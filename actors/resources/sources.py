@@ -104,18 +104,20 @@ def _address_space(root: Path) -> Callable[[], Reading | None]:
 
 def _system_cpu(root: Path) -> Callable[[], Reading | None]:
     before: tuple[float, float] | None = None
+    last: Reading | None = None
     cpus = psutil.cpu_count() or 1
 
     def measure() -> Reading | None:
-        nonlocal before
+        nonlocal before, last
         then, before = before, _cpu_times()
         if then is None:
             return None
         idle, total = before[0] - then[0], before[1] - then[1]
         if total < WINDOW * cpus:
             before = then  # go on from there the next time
-            return None
-        return Reading(min(100.0, max(0.0, 100.0 * (1.0 - idle / total))))
+        else:
+            last = Reading(min(100.0, max(0.0, 100.0 * (1.0 - idle / total))))
+        return last
 
     return measure
 

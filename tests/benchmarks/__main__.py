@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import trio
-from tests.benchmarks import breaker, kernel, peers, reporting
+from tests.benchmarks import breaker, kernel, peers, reporting, resources
 from tests.benchmarks.measure import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +32,7 @@ def main() -> None:
     if "--kernel" not in sys.argv:
         parts += ["## Circuit breaker", table(trio.run(breaker.rows))]
         parts += ["## Metrics, alerts and error reports", table(trio.run(reporting.rows))]
+        parts += ["## Resource monitor", table(trio.run(resources.rows))]
         parts += ["## Parser", printed("parser"), "## Shells on PTYs", printed("pty")]
     text = "\n\n".join(parts)
     print(text)

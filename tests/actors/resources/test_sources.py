@@ -97,10 +97,11 @@ def test_a_cpu_that_is_burnt_is_seen() -> None:
 
 def test_the_use_of_the_cpu_is_not_taken_over_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psutil, "cpu_count", lambda: 2)
-    times = [(10.0, 20.0), (10.1, 20.2), (10.2, 20.3), (10.3, 21.0), (11.3, 22.0)]
+    times = [(10.0, 20.0), (10.1, 20.2), (10.2, 20.3), (10.3, 21.0), (10.3, 21.3), (11.3, 22.0)]
     monkeypatch.setattr(sources, "_cpu_times", lambda: times.pop(0))
     cpu = found(Path("/"))["CPU"]
-    assert [cpu.read() for _ in range(4)] == [None, None, Reading(pytest.approx(70.0)), Reading(0.0)]
+    busy = Reading(pytest.approx(70.0))
+    assert [cpu.read() for _ in range(5)] == [None, None, busy, busy, Reading(0.0)]
 
 
 def test_time_that_guests_used_is_not_counted_twice(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,230 @@
+"""`Relief`: does what the tree declares for each band of resource pressure, and takes it back when that is over.
+
+Measurements come in on a topic, messages go out to the actors that the rows name. Each row is carried out on its own:
+one that fails, or hangs, is reported and harms no other, and is due again at the next measurement. The pressure is also
+told to the runtime's quality, which rises only while it is low.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+import attrs
+
+from ..actors.actor import Actor
+from ..actors.errors import ComponentNotFound, SpecError
+from ..actors.events import Event
+from ..actors.protocol import at_once
+from ..actors.reasons import Reason, describe
+from ..actors.resources.monitor import INTERVAL, worst_text
+from ..actors.resources.pressure import MEASURED, Band, PressureMeasured, worst_band
+from ..actors.system import System
+from ..supervisors.alerts import raise_alert
+from ..supervisors.degradation import Degradation
+from ..supervisors.recovery.failure import Severity
+from .relief import Course, Due, LowerQuality, Row, Tell, ThrottleMail, check_rows
+
+TIMEOUT = 5.0
+"""Seconds that an actor has to answer."""
+SILENCE = 4 * INTERVAL
+"""Seconds without a measurement after which nobody measures, and everything is taken back."""
+
+
+@attrs.frozen(kw_only=True)
+class Relieved(Event):
+    """Something was done about the pressure, or taken back."""
+
+    row: str
+    is_back: bool
+    band: Band
+    """At which it was begun."""
+
+
+@attrs.frozen(kw_only=True)
+class ReliefFailed(Event):
+    """It was tried in vain."""
+
+    row: str
+    is_back: bool
+    reason: str
+
+
+@attrs.frozen
+class ReliefState:
+    """What a Relief has done and not taken back, and what failed last, by row."""
+
+    band: Band
+    """The worst that it was told last; normal if it has heard nothing for long."""
+    in_force: tuple[str, ...]
+    failing: dict[str, str]
+
+
+class Relief(Actor):
+    """Carries out rows that `when(…)` has made. How far each has been carried out outlives its incarnations.
+
+    - `timeout`: seconds that an actor has to answer a `tell`.
+    - `silence`: seconds without a measurement after which it goes back to how it was.
+    """
+
+    def __init__(self, rows: Iterable[Row], *, timeout: float = TIMEOUT, silence: float = SILENCE) -> None:
+        self._rows = check_rows(rows)
+        self._timeout = _check_seconds("timeout", timeout)
+        self._silence = _check_seconds("silence", silence)
+
+    def on_start(self) -> None:
+        """Listen to measurements."""
+        self._system = self.ctx.ref.cell.system
+        self._course = _Courses.of(self._system).course(self.ctx.path, self._rows)
+        self._under_way: set[int] = set()
+        self._failing: dict[int, str] = {}
+        self._alarmed: frozenset[str] = frozenset()
+        self._band = Band.NORMAL
+        self._silent = self.ctx.after(self._silence, self._hear_nothing)
+        self.ctx.subscribe(MEASURED, self._hear)
+
+    def on_stop(self, reason: Reason) -> None:
+        """Nobody throttles, or tells the pressure, any more."""
+        for throttle in self._course.let_go():
+            with suppress(ComponentNotFound):
+                self.ctx.find(throttle.actor).cell.throttle(None)
+        Degradation.of(self._system).pressure(None)
+
+    @at_once
+    def state(self) -> ReliefState:
+        """What is in force, and what fails."""
+        failing = {str(self._course.rows[index]): why for index, why in self._failing.items()}
+        return ReliefState(self._band, tuple(map(str, self._course.in_force)), failing)
+
+    def emergency(self) -> list[str]:
+        """Do everything that is declared, whatever the pressure; what was begun. Measurements to come take it back."""
+        return self._relieve(lambda row: Band.CRITICAL)
+
+    # --- hearing
+
+    def _hear(self, measured: PressureMeasured) -> None:
+        self._silent.cancel()
+        self._silent = self.ctx.after(self._silence, self._hear_nothing)
+        Degradation.of(self._system).pressure(measured.pressure)
+        self._alarm(measured)
+        self._band = measured.band
+        self._relieve(lambda row: worst_band(measured.sources, row.of))
+
+    def _hear_nothing(self) -> None:
+        """Nobody measures: go back, a step at a time."""
+        if self._band is not Band.NORMAL:
+            self.ctx.log.warning("Nobody has measured the resources for {:g} s", self._silence)
+        self._band = Band.NORMAL
+        Degradation.of(self._system).pressure(None)
+        self._relieve(lambda row: Band.NORMAL)
+        self._silent = self.ctx.after(INTERVAL, self._hear_nothing)
+
+    def _alarm(self, measured: PressureMeasured) -> None:
+        """Alert, once while it lasts, of a critical pressure, and of each limit that is reached."""
+        wrong: dict[str, str] = {}
+        if measured.band is Band.CRITICAL:
+            wrong["pressure"] = f"Resource pressure is critical: {worst_text(measured.sources)}"
+        for source in measured.sources:
+            error = source.exhausted
+            if error is not None:
+                wrong[source.name] = f"{error} ({error.current} of {error.limit})"
+            elif source.name in self._alarmed and source.band is Band.CRITICAL:
+                wrong[source.name] = "it is not over while it may be reached again at any moment"
+        for what in wrong:
+            if what in self._alarmed:
+                continue
+            kind = "ResourcePressure" if what == "pressure" else "ResourceExhausted"
+            self._alert(Severity.CRITICAL, kind, wrong[what])
+        self._alarmed = frozenset(wrong)
+
+    # --- doing
+
+    def _relieve(self, band_of: Callable[[Row], Band]) -> list[str]:
+        due = self._course.due(band_of, self._system.now(), self._under_way)
+        for each in due:
+            self._carry_out(each)
+        return [str(each) for each in due]
+
+    def _carry_out(self, due: Due) -> None:
+        """Do it, or begin it."""
+        match due.row.do:
+            case Tell():
+                self._under_way.add(due.index)
+                self.ctx.start_task(self._tell, due)
+            case LowerQuality(levels):
+                degradation = Degradation.of(self._system)
+                self._try(due, lambda: degradation.lower_quality(levels, str(due.row), self.ctx.path))
+            case ThrottleMail(actor, rate):
+                self._try(due, lambda: self.ctx.find(actor).cell.throttle(None if due.is_back else 1 / rate))
+
+    async def _tell(self, due: Due) -> None:
+        told = due.row.back if due.is_back else due.row.do
+        assert isinstance(told, Tell)
+        try:
+            await self.ctx.find(told.actor).within(self._timeout).call(told.method, *told.args)
+        except Exception as error:
+            self._report_failure(due, error)
+        else:
+            self._report(due)
+        finally:
+            self._under_way.discard(due.index)
+
+    def _try(self, due: Due, do: Callable[[], object]) -> None:
+        try:
+            do()
+        except Exception as error:
+            self._report_failure(due, error)
+        else:
+            self._report(due)
+
+    # --- telling of it
+
+    def _report(self, due: Due) -> None:
+        self._failing.pop(due.index, None)
+        if due.is_again:
+            return
+        self._system.events.emit(Relieved(path=self.ctx.path, row=str(due.row), is_back=due.is_back, band=self._band))
+
+    def _report_failure(self, due: Due, error: Exception) -> None:
+        """Tell of it, and alert of a row that did not fail before."""
+        reason = describe(error)
+        self._system.events.emit(ReliefFailed(path=self.ctx.path, row=str(due.row), is_back=due.is_back, reason=reason))
+        if due.is_back and isinstance(error, ComponentNotFound):
+            self._failing.pop(due.index, None)
+            return  # there is nothing any more that could go back
+        self._course.failed(due)
+        if due.index not in self._failing:
+            self._alert(Severity.WARNING, "ReliefFailed", f"{due}: {reason}")
+        self._failing[due.index] = reason
+
+    def _alert(self, severity: Severity, kind: str, message: str) -> None:
+        raise_alert(self._system, path=self.ctx.path, severity=severity, message=message, kind=kind)
+
+
+class _Courses:
+    """How far the Reliefs of one runtime have come, by path."""
+
+    def __init__(self) -> None:
+        self._courses: dict[str, Course] = {}
+
+    @classmethod
+    def of(cls, system: System) -> _Courses:
+        """Those of this runtime."""
+        found: _Courses | None = system.shared.get(cls)
+        if found is None:
+            found = system.shared[cls] = cls()
+        return found
+
+    def course(self, path: str, rows: tuple[Row, ...]) -> Course:
+        """That of this path, or a new one where the rows are others."""
+        found = self._courses.get(path)
+        if found is None or found.rows != rows:
+            found = self._courses[path] = Course(rows)
+        return found
+
+
+def _check_seconds(option: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise SpecError(f"Relief: {option}={value!r} must be a finite number of seconds above 0")
+    return float(value)
