@@ -58,6 +58,7 @@ class Substitutes(Keeper):
         if self._is_off(child):
             child.reasons.add("feature")
         if child.mode:
+            self._silence(child)
             self._emit(FellBack(path=child.cell.path, fallback=child.fallback_name, reason=describe(child.reason)))
             self._plan_swap(child)
             return
@@ -185,6 +186,8 @@ class Substitutes(Keeper):
     def _took_over(self, child: Child, mode: int) -> None:
         child.put_on(mode)
         child.up_since = trio.current_time()
+        if mode:
+            self._silence(child)
         if child.guard is not None:
             child.guard.begin_anew()
         reason = "degraded" if mode else "well again"
@@ -256,6 +259,14 @@ class Substitutes(Keeper):
             child.guard.end_vitals()
         Degradation.of(self._cell.system).lift(child.spec.feature.name, FAILURE, child.cell.path)
 
+    def _silence(self, child: Child) -> None:
+        """What runs in its place is not to speak for a child: if that is ill, it is so until it is back."""
+        if child.guard is not None and child.guard.vitals is not None:
+            if child.guard.is_ill:
+                child.reasons.add("failure")
+                self._mark_feature(child)
+            child.guard.vitals.reset()
+
     def _mark_feature(self, child: Child) -> None:
         """What a child provides suffers from its failure."""
         if child.spec.feature is not None:
@@ -282,9 +293,6 @@ class Substitutes(Keeper):
                 continue
             if is_off:
                 child.reasons.add("feature")
-                if child.guard is not None and child.guard.is_ill:  # what runs in its place is not to speak for it
-                    child.reasons.add("failure")
-                    self._mark_feature(child)
             else:
                 child.reasons.discard("feature")
             if child.state == "running" and self._wanted_mode(child) is not None:
