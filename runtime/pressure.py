@@ -65,7 +65,7 @@ class Relief(Actor):
     """Carries out rows that `when(…)` has made. How far each has been carried out outlives its incarnations.
 
     - `timeout`: seconds that an actor has to answer a `tell`.
-    - `silence`: seconds without a measurement after which it goes back to how it was.
+    - `silence`: seconds without a measurement after which it goes back to how it was; more than are between two.
     """
 
     def __init__(self, rows: Iterable[Row], *, timeout: float = TIMEOUT, silence: float = SILENCE) -> None:
@@ -88,7 +88,7 @@ class Relief(Actor):
         """Nobody throttles, or tells the pressure, any more."""
         for throttle in self._course.let_go():
             with suppress(ComponentNotFound):
-                self.ctx.find(throttle.actor).cell.throttle(None)
+                self._throttle(throttle, None)
         Degradation.of(self._system).pressure(None)
 
     @at_once
@@ -155,8 +155,14 @@ class Relief(Actor):
             case LowerQuality(levels):
                 degradation = Degradation.of(self._system)
                 self._try(due, lambda: degradation.lower_quality(levels, str(due.row), self.ctx.path))
-            case ThrottleMail(actor, rate):
-                self._try(due, lambda: self.ctx.find(actor).cell.throttle(None if due.is_back else 1 / rate))
+            case ThrottleMail() as throttle:
+                self._try(due, lambda: self._throttle(throttle, None if due.is_back else 1 / throttle.rate))
+
+    def _throttle(self, throttle: ThrottleMail, seconds: float | None) -> None:
+        """Let the mail through at this distance, or as it comes; but a throttle of somebody else's is not ended."""
+        cell = self.ctx.find(throttle.actor).cell
+        if cell.pace != seconds and (seconds is not None or cell.pace == 1 / throttle.rate):
+            cell.throttle(seconds)
 
     async def _tell(self, due: Due) -> None:
         told = due.row.back if due.is_back else due.row.do

@@ -13,8 +13,8 @@ RELIEF = (
     when("high", tell("files", "clear"), times=None, every=30.0, of=["memory"]),
     when("high", tell("link", "close_idle"), times=None, every=30.0, of=["memory", "files"]),
     when("high", lower_quality()),
-    when("critical", lower_quality(3)),
-    when("critical", throttle("terminals", rate=2.0)),
+    when("critical", lower_quality(3), of=["memory"]),
+    when("critical", throttle("terminals", rate=10.0)),
 )
 tree = supervisor(
     "app",

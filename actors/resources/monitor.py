@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Callable
 
@@ -74,8 +75,7 @@ class ResourceMonitor(Actor):
     def measure(self) -> ResourceState:
         """Measure now, and publish it."""
         now, before = self.ctx.ref.cell.system.now(), self._state
-        with self._spare.lent():
-            taken = [self._take(source, now) for source in self._found.sources]
+        taken = [self._take(source, now) for source in self._found.sources]
         sources = tuple(sorted(filter(None, taken), key=lambda each: (-each.band.rank, -each.pressure)))
         self._state = state = ResourceState(
             pressure=max((source.pressure for source in sources), default=0),
@@ -102,13 +102,12 @@ class ResourceMonitor(Actor):
         """
         if amount < 0:
             raise Reject(ValueError(f"amount={amount!r} must be a number from 0 up"))
-        with self._spare.lent():
-            for source in self._found.sources:
-                reading = _read(source) if source.resource == resource else None
-                if reading is None or reading.limit is None or reading.current is None:
-                    continue
-                if reading.current + amount > reading.limit:
-                    raise Reject(ResourceExhausted(source.name, reading.limit, reading.current))
+        for source in self._found.sources:
+            reading = self._read(source) if source.resource == resource else None
+            if reading is None or reading.limit is None or reading.current is None:
+                continue
+            if reading.current + amount > reading.limit:
+                raise Reject(ResourceExhausted(source.name, reading.limit, reading.current))
 
     async def _hold_spare(self) -> None:
         """Give it back at the end, which `on_stop` would not do after a kill."""
@@ -118,7 +117,7 @@ class ResourceMonitor(Actor):
             self._spare.close()
 
     def _take(self, source: Source, now: float) -> SourcePressure | None:
-        gauge, reading = self._gauges[source.name], _read(source)
+        gauge, reading = self._gauges[source.name], self._read(source)
         if reading is None:
             gauge.reset()
             return None
@@ -132,6 +131,20 @@ class ResourceMonitor(Actor):
             current=reading.current,
             limit=reading.limit,
         )
+
+    def _read(self, source: Source) -> Reading | None:
+        """What it says; with the spare descriptor, where there is no other left to read it."""
+        try:
+            try:
+                return source.read()
+            except OSError as error:
+                if error.errno != errno.EMFILE:
+                    raise
+            with self._spare.lent():
+                return source.read()
+        except Exception as error:
+            error.add_note(f"while the source {source.name!r} was read")
+            raise
 
     def _publish(self, state: ResourceState, before: Band | None) -> None:
         now, path = state.measured_at, self.ctx.path
@@ -156,11 +169,3 @@ def worst_text(sources: tuple[SourcePressure, ...], most: int = 3) -> str:
     """The worst sources in a line: `memory of the cgroup 84 (93 %), CPU 60 (100 %)`."""
     shown = ", ".join(f"{each.name} {each.pressure} ({each.percent:.0f} %)" for each in sources[:most])
     return shown or "nothing can be measured"
-
-
-def _read(source: Source) -> Reading | None:
-    try:
-        return source.read()
-    except Exception as error:
-        error.add_note(f"while the source {source.name!r} was read")
-        raise

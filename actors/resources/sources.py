@@ -160,7 +160,7 @@ def _open_files(root: Path) -> Callable[[], Reading | None]:
 
 
 def count_open_files() -> int:
-    """The descriptors of this process. Linux 6.2 and newer tell without listing them, and so without one more."""
+    """The descriptors of this process. Linux 6.2 and newer tell without listing them, which takes one more."""
     try:
         count = os.stat("/proc/self/fd").st_size
     except FileNotFoundError:
@@ -173,13 +173,15 @@ def _processes_of_cgroup(root: Path) -> Callable[[], Reading | None]:
     return lambda: read_processes(cgroup)
 
 
-def _system_threads(root: Path) -> Callable[[], Reading]:
+def _system_threads(root: Path) -> Callable[[], Reading | None]:
     proc = root / "proc"
 
-    def measure() -> Reading:
+    def measure() -> Reading | None:
         kernel = proc / "sys/kernel"
         limit = min(read(kernel / "threads-max", parse_count), read(kernel / "pid_max", parse_count))
-        return reading_of(read(proc / "loadavg", parse_threads), limit)
+        count = read(proc / "loadavg", parse_threads)
+        # A container may have a pid_max of its own, while loadavg counts the threads of the whole machine.
+        return reading_of(count, limit) if count <= limit else None
 
     return measure
 

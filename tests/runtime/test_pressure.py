@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,6 +14,7 @@ import trio
 from trio.testing import MockClock
 
 from ukemi import Actor, DynamicSupervisor, Ref, Runtime, SpecError, child, dynamic_supervisor, supervisor
+from ukemi.actors import resources
 from ukemi.actors.resources import (
     INTERVAL,
     Band,
@@ -26,6 +30,7 @@ from ukemi.runtime.relief import Row, lower_quality, tell, throttle, when
 from ukemi.supervisors.alerts import AlertRaised
 from ukemi.supervisors.degradation import QualityChanged
 from ukemi.supervisors.events import ChildRestarted
+from ukemi.supervisors.spec import ChildSpec
 
 from ..expecting import expecting
 
@@ -314,6 +319,18 @@ async def test_a_throttle_does_not_outlive_the_relief(autojump_clock: MockClock)
         assert at.runtime.features.quality.pressure is None
 
 
+async def test_a_throttle_of_a_recovery_policy_is_not_ended_by_the_relief(autojump_clock: MockClock) -> None:
+    async with scene() as at:
+        await at.press(1, cpu=95)
+        cell = at.runtime.ref("worker").cell
+        cell.throttle(0.125)
+        await at.press(1)
+        assert cell.pace == 2.0
+        cell.throttle(0.125)
+        await at.runtime.ref("relief").stop()
+        assert cell.pace == 0.125
+
+
 async def test_when_nobody_measures_any_more_it_goes_back(autojump_clock: MockClock) -> None:
     tree = supervisor(
         "app",
@@ -344,6 +361,70 @@ async def test_in_an_emergency_everything_is_done_at_once_and_taken_back(autojum
         assert sorted(await at.cache.call(Cache.take)) == ["0.5", "clear"]
         assert await at.relax() == ["1"]
         assert at.runtime.ref("worker").cell.pace is None
+
+
+def test_the_example_of_the_resources_is_a_tree() -> None:
+    assert resources.__doc__ is not None
+    example = resources.__doc__.partition("```python\n")[2].partition("```")[0]
+    names: dict[str, object] = {}
+    exec(example, names)
+    tree = names["tree"]
+    assert isinstance(tree, ChildSpec)
+    Runtime(tree)
+    assert len(names["RELIEF"]) == 6  # type: ignore[arg-type]
+
+
+def test_the_last_descriptor_is_told_in_a_real_process_and_relieved() -> None:
+    code = """
+import os, trio
+from ukemi import Actor, Runtime, child, supervisor
+from ukemi.actors.resources import ResourceMonitor
+from ukemi.runtime.pressure import Relief
+from ukemi.runtime.relief import tell, when
+from ukemi.supervisors.alerts import AlertRaised
+
+class Hoard(Actor):
+    def __init__(self): self.held = []
+    def fill(self):
+        try:
+            while True: self.held.append(os.open(os.devnull, os.O_RDONLY))
+        except OSError as error: print(error.strerror)
+    def close_idle(self) -> None:
+        for each in self.held: os.close(each)
+        self.held.clear()
+
+async def main():
+    relief = [when("critical", tell("hoard", Hoard.close_idle), of=["files"])]
+    tree = supervisor("app", child("hoard", Hoard), child("resources", lambda: ResourceMonitor(0.1)),
+                      child("relief", lambda: Relief(relief)))
+    async with Runtime(tree) as runtime:
+        await runtime.ref("hoard").call(Hoard.fill)
+        monitor = runtime.ref("resources", ResourceMonitor)
+        with trio.fail_after(30):
+            while True:
+                await trio.sleep(0.1)
+                state = await monitor.call(ResourceMonitor.state)
+                (files,) = [each for each in state.sources if each.resource == "files"]
+                if runtime.events.of(AlertRaised) and files.current < 50:
+                    break
+        for alert in runtime.events.of(AlertRaised):
+            if alert.kind == "ResourceExhausted": print(alert.message)
+        print(monitor.stats().state, monitor.cell.number)
+trio.run(main)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.stdout.splitlines() == [
+        "Too many open files",
+        "Resource exhausted: open files (128 of 128)",
+        "running 1",
+    ], done.stderr
 
 
 @pytest.mark.parametrize(("option", "value"), [("timeout", 0), ("timeout", float("inf")), ("silence", True)])

@@ -1,5 +1,6 @@
 """The monitor in a tree: measurements on MockClock, changes of the band, and sources that fail."""
 
+import errno
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -36,7 +37,7 @@ SAME = Scale(30, 60, 80)
 class Weather:
     """What the sources say, as the test has it."""
 
-    readings: dict[str, Reading | Exception | None] = attrs.field(factory=dict)
+    readings: dict[str, Reading | Exception | Callable[[], Reading] | None] = attrs.field(factory=dict)
     looks: int = 0
 
     def set(self, name: str, percent: float, limit: int | None = None) -> None:
@@ -54,7 +55,7 @@ class Weather:
             reading = self.readings.get(name)
             if isinstance(reading, Exception):
                 raise reading
-            return reading
+            return reading() if callable(reading) else reading
 
         return read
 
@@ -203,6 +204,26 @@ async def test_a_limit_that_is_reached_is_in_its_state(autojump_clock: MockClock
     async with station(weather) as at:
         (source,) = (await at.monitor.call(ResourceMonitor.state)).sources
         assert isinstance(source.exhausted, ResourceExhausted)
+
+
+async def test_where_no_descriptor_is_left_it_reads_with_its_own(autojump_clock: MockClock) -> None:
+    weather, before = Weather(), count_open_files()
+    weather.set("memory", 10)
+    async with station(weather) as at:
+        held = count_open_files()
+        asked: list[int] = []
+
+        def read() -> Reading:
+            asked.append(count_open_files())
+            if len(asked) % 2:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return Reading(20)
+
+        weather.readings["memory"] = read
+        assert (await at.monitor.call(ResourceMonitor.measure)).pressure >= 10
+        assert asked == [held, held - 1]
+        assert count_open_files() == held
+    assert count_open_files() <= before
 
 
 async def test_it_leaves_no_descriptor_behind(autojump_clock: MockClock) -> None:

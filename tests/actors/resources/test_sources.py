@@ -226,6 +226,12 @@ def test_a_container_of_version_2_with_everything(tmp_path: Path) -> None:
     assert readings["threads"] == Reading(100 * 105 / 32768, 105, 32768)
 
 
+def test_threads_that_are_counted_elsewhere_than_they_are_limited_say_nothing(tmp_path: Path) -> None:
+    make_proc(tmp_path, "0::/\n", systems.V2_MOUNTS)
+    write(tmp_path / "proc/sys/kernel", pid_max=100)
+    assert found(tmp_path)["threads"].read() is None
+
+
 def test_stalls_that_the_kernel_was_told_not_to_count_are_not_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
