@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import trio
-from tests.benchmarks import breaker, kernel, peers, reporting, resources
+from tests.benchmarks import breaker, kernel, peers, recovery, reporting, resources
 from tests.benchmarks.measure import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +24,7 @@ Made by `make bench` on {date.today()}: Python {platform.python_version()}, trio
 cores, {platform.machine()}. The machine is shared and noisy: medians, and ratios to bare trio taken in the same run. \
 The targets of the kernel's rows are the design's."""
 NOTES = (ROOT / "tests" / "benchmarks" / "notes.md").read_text()
+RECOVERY_NOTES = (ROOT / "tests" / "benchmarks" / "recovery_notes.md").read_text()
 
 
 def main() -> None:
@@ -31,6 +32,7 @@ def main() -> None:
     parts = [HEAD, "## Kernel", table(trio.run(kernel.rows)), NOTES.strip(), "## Peers, in the same run", peers.table()]
     if "--kernel" not in sys.argv:
         parts += ["## Circuit breaker", table(trio.run(breaker.rows))]
+        parts += ["## Recovery", table(trio.run(recovery.rows)), RECOVERY_NOTES.strip()]
         parts += ["## Metrics, alerts and error reports", table(trio.run(reporting.rows))]
         parts += ["## Resource monitor", table(trio.run(resources.rows))]
         parts += ["## Parser", printed("parser"), "## Shells on PTYs", printed("pty")]
