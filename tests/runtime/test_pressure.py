@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import resource
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -33,6 +31,7 @@ from ukemi.supervisors.events import ChildRestarted
 from ukemi.supervisors.spec import ChildSpec
 
 from ..expecting import expecting
+from ..limited import run_limited
 
 SAME = Scale(30, 60, 80)
 
@@ -412,19 +411,11 @@ async def main():
         print(monitor.stats().state, monitor.cell.number)
 trio.run(main)
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.stdout.splitlines() == [
+    assert run_limited(code, which=resource.RLIMIT_NOFILE, limit=128).splitlines() == [
         "Too many open files",
         "Resource exhausted: open files (128 of 128)",
         "running 1",
-    ], done.stderr
+    ]
 
 
 @pytest.mark.parametrize(("option", "value"), [("timeout", 0), ("timeout", float("inf")), ("silence", True)])

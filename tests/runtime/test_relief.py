@@ -151,6 +151,21 @@ def test_whatever_comes_it_goes_all_the_way_back(bands: list[Band], times: int) 
     assert walk.course.is_over
 
 
+@given(st.lists(st.tuples(st.sampled_from(list(Band)), st.booleans()), max_size=60), st.integers(1, 4))
+def test_whatever_fails_it_is_taken_back_as_often_as_it_was_done(steps: list[tuple[Band, bool]], times: int) -> None:
+    course = Course([when("moderate", tell("a", "x"), back=tell("a", "y"), times=times)])
+    done = 0
+    for now, (band, fails) in enumerate([*steps, *[(Band.NORMAL, False)] * 5]):
+        for due in course.due(lambda row, now=band: now, now):
+            if fails:
+                course.failed(due)
+            else:
+                done += -1 if due.is_back else 1
+        assert 0 <= done <= times
+        assert course.is_over is (done == 0)
+    assert done == 0
+
+
 # --- what is refused
 
 

@@ -17,6 +17,7 @@ from ukemi.actors.resources.pressure import band_of
 from ukemi.actors.resources.sources import count_open_files
 from ukemi.actors.resources.spare import Spare
 
+from ...limited import run_limited
 from . import systems
 from .systems import make_proc, memory_v2, write
 
@@ -25,20 +26,6 @@ EVERYWHERE = {"memory", "CPU", "address space", "open files"}
 
 def found(root: Path) -> dict[str, Source]:
     return {source.name: source for source in find_sources(root).sources}
-
-
-def run_limited(code: str, *, which: int, limit: int) -> str:
-    """What a process of its own prints, under a limit that the kernel holds it to."""
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        preexec_fn=lambda: resource.setrlimit(which, (limit, limit)),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 # --- this system
