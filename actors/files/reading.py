@@ -1,0 +1,105 @@
+"""How a file is read, in a thread: whole, up to a bound, and never waiting for what is no regular file."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+
+from ..errors import ResourceExhausted
+from .cache import Found, Signature, signature_of
+from .content import PIECE, content_of
+from .mounts import Mounts, mounts_now
+
+TICK = 20_000_000
+"""Nanoseconds within which two changes of a file may have the same time: two ticks of the slowest kernel clock."""
+COARSE_TICK = 2_000_000_000
+"""The same on file systems that know only seconds, or two of them."""
+
+OPEN = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+"""How a file is opened for reading: so that nothing that turns out to be none can hold it up."""
+_KINDS = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+_mounts: list[Mounts] = []
+"""The last known."""
+
+
+def read_file(path: str, most: int, known: Signature | None = None) -> Found | None:
+    """What the file holds; None if it looks as `known`.
+
+    Raises OSError that names the path: IsADirectoryError of a folder, PermissionError of any other thing that is no
+    file; ResourceExhausted of one larger than `most` bytes.
+    """
+    before = os.stat(path)
+    check_is_file(path, before)  # not opened: that alone may do something to a device
+    if known is not None and signature_of(before) == known:
+        return None
+    began = time.time_ns()
+    descriptor = os.open(path, OPEN)
+    try:
+        before = os.fstat(descriptor)
+        check_is_file(path, before)
+        pieces = _pieces(descriptor, path, most, before.st_size)
+        after = os.fstat(descriptor)
+    except OSError as error:
+        raise naming(path, error) from error
+    finally:
+        os.close(descriptor)
+    signature = signature_of(after)
+    is_whole = signature_of(before) == signature and sum(map(len, pieces)) == after.st_size
+    return Found(content_of(pieces), signature, is_whole and is_settled(after, began), is_near(path, after.st_dev))
+
+
+def _pieces(descriptor: int, path: str, most: int, size: int) -> list[bytes]:
+    """To its end, whatever size it says it has: files of the kernel's own say 0."""
+    check_size(path, size, most)
+    pieces = []
+    total = 0
+    while piece := os.read(descriptor, min(PIECE, max(size + 1 - total, 65_536))):
+        pieces.append(piece)
+        total += len(piece)
+        check_size(path, total, most)
+    return pieces
+
+
+def check_is_file(path: str, status: os.stat_result) -> None:
+    """Raise what says that it is something else."""
+    kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFREG:
+        return
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file", path)
+    raise PermissionError(errno.EACCES, f"it is {_KINDS.get(kind, 'something else')}, not a file", path)
+
+
+def check_size(path: str, size: int, most: int) -> None:
+    """Raise ResourceExhausted of what is too large."""
+    if size > most:
+        raise ResourceExhausted(f"{path} has {size} bytes or more, at most {most} can be read or written", most, size)
+
+
+def naming(path: str, error: OSError) -> OSError:
+    """The same error, about this path."""
+    return OSError(error.errno, error.strerror, path)
+
+
+def is_settled(status: os.stat_result, began: int) -> bool:
+    """Whether the last change of the file was so long before the reading `began` that a later one would show."""
+    changed = max(status.st_mtime_ns, status.st_ctime_ns)
+    tick = COARSE_TICK if changed % 1_000_000_000 == 0 else TICK
+    return changed + tick < began
+
+
+def is_near(path: str, device: int, *, look: bool = True) -> bool:
+    """Whether a file is on a file system of this machine's own; without a `look`, as far as is known.
+
+    Mounts come and go: the list is made again where a device is not in it.
+    """
+    if look and (not _mounts or device not in _mounts[-1].devices):
+        _mounts[:] = [mounts_now()]
+    return bool(_mounts) and _mounts[-1].is_near(path, device)

@@ -1,0 +1,130 @@
+"""`FileWorker`: reads and writes files, one after the other, each in a thread.
+
+It does each thing once, and raises what the system says: what is then done (try again, answer from the cache, slow
+down, tell somebody) is its policy's to say. Only what is its caller's matter it rejects: no such file, a folder, not
+allowed, too large.
+
+A disk may never answer. A thread that waits for one is left alone when its actor ends or its time is over: one that
+reads does no harm, one that writes leaves the old contents, unless it is just then putting the new ones in place.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from ..actor import Actor
+from ..errors import Reject, ResourceExhausted
+from ..protocol import falls_back_to, retryable
+from .cache import Found
+from .content import FileRead, bytes_of
+from .reading import check_size, read_file
+from .state import FileState
+from .writing import write_file
+
+T = TypeVar("T")
+
+_CALLERS = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG}
+)
+"""What is wrong with what was asked for, and not with the disk."""
+
+
+class _Attempt:
+    """A write, as its thread sees it."""
+
+    is_wanted = True
+
+
+class FileWorker(Actor):
+    """One of a `FileStore`'s. Paths are absolute."""
+
+    def __init__(self, state: FileState) -> None:
+        self._state = state
+        self._cache = state.cache
+
+    @retryable
+    @falls_back_to("_last_known")
+    async def read(self, path: str) -> FileRead:
+        """What the file holds."""
+        known = self._cache.signature(path)
+        found = await self._in_thread(path, partial(read_file, path, self._state.most_bytes, known))
+        if found is None:
+            cached = self._cache.confirmed(path)
+            if cached is not None:
+                return cached
+            found = await self._in_thread(path, partial(read_file, path, self._state.most_bytes))
+        assert found is not None
+        self._cache.put(path, found)
+        return found.content
+
+    def _last_known(self, path: str) -> FileRead:
+        """Answer from the cache why ever the file can't be read, and free it where memory is what is missing."""
+        content = self._cache.last_known(path)
+        self._free_memory()
+        if content is None:
+            raise self._failure()
+        return content
+
+    @retryable
+    @falls_back_to("_write_last")
+    async def write(self, path: str, data: str, encoding: str) -> None:
+        """Replace what the file holds, or make it."""
+        await self._write(path, data, encoding)
+
+    async def _write_last(self, path: str, data: str, encoding: str) -> None:
+        """Nothing else can hold the data. Where memory was missing, try once more with what the cache has freed."""
+        if not self._free_memory():
+            raise self._failure()
+        await self._write(path, data, encoding)
+
+    async def _write(self, path: str, data: str, encoding: str) -> None:
+        state, attempt = self._state, _Attempt()
+        if path in state.writing:
+            raise OSError(errno.EBUSY, "an earlier write to it has not come back from the disk", path)
+
+        def write() -> Found:
+            state.writing.add(path)
+            try:
+                content = bytes_of(data, encoding)
+                check_size(path, len(content), state.most_bytes)
+                return write_file(path, content, state.records, lambda: attempt.is_wanted)
+            finally:
+                state.writing.discard(path)
+
+        try:
+            self._cache.put(path, await self._in_thread(path, write), read=False)
+        finally:
+            attempt.is_wanted = False
+
+    async def _in_thread(self, path: str, function: Callable[[], T]) -> T:
+        state = self._state
+        if state.threads.available_tokens < 1:
+            raise OSError(errno.ETIMEDOUT, f"the disk has not answered {state.threads.total_tokens:g} threads", path)
+        try:
+            result: T = await state.run_in_thread(function, abandon_on_cancel=True, limiter=state.threads)
+        except OSError as error:
+            if error.errno not in _CALLERS:
+                raise
+            self._cache.discard(path)  # of what is not there any more, no copy is to be had either
+            raise Reject(error) from None
+        except (ResourceExhausted, ValueError) as error:
+            raise Reject(error) from None
+        return result
+
+    # --- in place of what has failed
+
+    def _free_memory(self) -> bool:
+        """If that is what was missing, let go of the cache; whether it was."""
+        failure = self.ctx.failure
+        missing = isinstance(failure, MemoryError) or getattr(failure, "errno", None) == errno.ENOMEM
+        if missing:
+            self._cache.clear()
+        return missing
+
+    def _failure(self) -> Exception:
+        """The failure itself, as the answer."""
+        failure = self.ctx.failure
+        return Reject(failure) if isinstance(failure, Exception) else AssertionError("nothing has failed")
