@@ -11,13 +11,14 @@ then happens is its supervisor's business.
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 
 import attrs
 import trio
 
 from ..actor import Actor
 from ..deliver import deliver
-from ..errors import Reject, ResourceExhausted, UkemiError
+from ..errors import ActorStopped, Reject, ResourceExhausted, UkemiError
 from ..messages import Reply
 from ..parser.stream import Output, StreamParser
 from ..ref import Ref
@@ -94,7 +95,7 @@ class PtyProcess(Actor):
             parser: Ref[StreamParser] = self.ctx.find("../parser", StreamParser)
             await self._pass_on(pty, parser)
             status = await _end_of(pty)
-            with trio.move_on_after(LAST_WORDS):
+            with trio.move_on_after(LAST_WORDS), suppress(ActorStopped):
                 await parser.send(StreamParser.finish, self._shell.read, status)
                 await self._heard.wait()
         finally:
@@ -108,7 +109,8 @@ class PtyProcess(Actor):
             output = Output(shell.read, data)
             shell.read = output.end
             self._kept.append(output)
-            await deliver(parser, StreamParser.feed, output)
+            with suppress(ActorStopped):  # the next one begins with what was not acknowledged
+                await deliver(parser, StreamParser.feed, output)
             while shell.read - self._acknowledged > MOST_UNDER_WAY:
                 self._room = trio.Event()
                 await self._room.wait()

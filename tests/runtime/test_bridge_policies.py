@@ -1,6 +1,8 @@
 """Which policy each part of the bridge is under, and what that means where the matrix as such would harm others."""
 
 import errno
+import os
+import signal
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,12 @@ from ukemi.runtime.bridge.methods import METHODS
 from ukemi.runtime.bridge.terminals import PARTS, SHELL
 from ukemi.runtime.bridge.tree import LISTENER, bridge_tree
 from ukemi.supervisors.alerts import AlertRaised
+from ukemi.supervisors.events import ChildRestarted
 from ukemi.supervisors.recovery import OTP, RECOVERY, Alert, Case, Restart, classify, decide
 from ukemi.supervisors.recovery.guard import Guard
 
 from ..bridge import Bridge, Client, Failed, running_bridge
-from ..expecting import expecting
+from ..expecting import PATIENCE, expecting
 from .test_bridge_recovers import connected, new_client_works, no_more_files, session_of, works
 
 
@@ -203,3 +206,35 @@ async def test_no_file_for_more_clients_lowers_the_quality_which_those_that_are_
             other = Client(trio.SocketStream(sock))
             await other.request("initialize")
             await works(other, terminal)
+
+
+# --- what is stopped by hand
+
+
+async def test_what_a_shell_prints_while_its_parser_is_stopped_is_parsed_once_there_is_one(
+    bridge: Bridge, tmp_path: Path
+) -> None:
+    async with bridge.client() as client:
+        terminal = await client.terminal(tmp_path)
+        await works(client, terminal)
+        parts = bridge.runtime.ref(f"/bridge/terminals/{terminal}")
+        await parts.call("stop_child", "parser")
+        id = await client.ask("terminal/execute", terminal=terminal, command="echo printed; echo more > done")
+        with trio.fail_after(PATIENCE):
+            while not (tmp_path / "done").exists():
+                await trio.sleep(0.001)
+        await parts.call("restart_child", "parser")
+        assert (await client.answer(id))["output"] == "printed\r\n"
+        assert bridge.runtime.tree().find(f"/bridge/terminals/{terminal}/pty").restarts == 0
+
+
+async def test_a_shell_that_ends_while_its_parser_is_stopped_is_restarted(bridge: Bridge, tmp_path: Path) -> None:
+    async with bridge.client() as client:
+        terminal = await client.terminal(tmp_path)
+        await works(client, terminal)
+        parts, pty = f"/bridge/terminals/{terminal}", f"/bridge/terminals/{terminal}/pty"
+        await bridge.runtime.ref(parts).call("stop_child", "parser")
+        async with expecting(bridge.runtime, ChildRestarted, pty):
+            os.kill(await bridge.runtime.ref(pty).call("pid"), signal.SIGKILL)
+        assert "SIGKILL" in bridge.runtime.events.of(ChildRestarted)[-1].reason
+        await works(client, terminal)

@@ -18,6 +18,7 @@ from ukemi.actors.terminal.process import PtyProcess, ShellExited
 from ukemi.actors.terminal.pty import Pty
 from ukemi.actors.terminal.texts import truncated
 from ukemi.runtime.bridge.terminals import SHELL_RESTARTS
+from ukemi.supervisors.alerts import AlertRaised
 from ukemi.supervisors.events import ChildRestarted
 from ukemi.supervisors.spec import MAILBOX
 
@@ -332,20 +333,31 @@ async def test_a_command_typed_at_a_shell_that_is_gone_is_known_not_to_have_begu
 
 async def test_a_command_that_had_ended_is_answered_although_its_shell_is_gone(tmp_path: Path) -> None:
     async with terminal(tmp_path) as term:
-        for n in range(1, 4):
+        for n in range(1, 3):
             async with expecting(term.runtime, ChildRestarted, "/app/t/parser"):
                 result = await term.run("PROMPT_COMMAND+=('kill -9 $$'); echo done")
             assert (result.output.data, result.exit_code) == ("done\r\n", 0)
             assert term.restarts("pty") == n
 
 
-async def test_a_shell_that_fails_again_and_again_is_given_up_and_its_callers_are_told(tmp_path: Path) -> None:
+async def test_a_shell_that_fails_again_and_again_stays_down_and_its_callers_are_told(tmp_path: Path) -> None:
+    async with terminal(tmp_path) as term:
+        async with expecting(term.runtime, AlertRaised, "/app/t/pty"):
+            for _ in range(3):
+                with pytest.raises(CommandLost):
+                    await term.run("exit")
+        with pytest.raises(ActorStopped):
+            await term.run("true")
+
+
+async def test_a_terminal_whose_parts_are_restarted_too_often_is_given_up(tmp_path: Path) -> None:
     async with terminal(tmp_path) as term:
         commands = term.commands
         async with expecting(term.runtime, ActorExited, "/app/t"):
-            for _ in range(SHELL_RESTARTS + 1):
-                with pytest.raises(CommandLost):
-                    await term.run("exit")
+            for _ in range(SHELL_RESTARTS):
+                async with expecting(term.runtime, ChildRestarted, "/app/t/parser"):
+                    term.pty.kill()
+            term.pty.kill()
         with pytest.raises(ActorStopped):
             await commands.call(Commands.execute, "true")
 
