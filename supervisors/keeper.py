@@ -1,7 +1,7 @@
 """`Keeper`: an actor with children, which it starts and stops in dependency order.
 
 The lowest layer of a supervisor. It knows what a child is and in which order things are done with several; when and why
-is up to what derives from it: `Detours` for what may be done instead of a restart, `Supervisor` for the rest.
+is up to what derives from it; see `Supervisor`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -14,7 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ukemi import ActorStopped, Backoff, Runtime, Supervisor, SupervisorGaveUp, UkemiError, supervisor
 from ukemi.actors.events import ActorExited
-from ukemi.supervisors import ChildSpec
+from ukemi.supervisors import ChildSpec, restarts
 from ukemi.supervisors.strategy import RestartType, Strategy
 
 from .model import FIRST_DELAY, LONGEST_DELAY, GaveUp, Kid, Model, Pause
@@ -237,8 +236,7 @@ class Play:
 @pytest.fixture(autouse=True)
 def _exact_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     """No jitter where a start fails."""
-    engine = sys.modules[Supervisor.__module__]
-    monkeypatch.setattr(engine, "START_BACKOFF", Backoff(FIRST_DELAY, LONGEST_DELAY, jitter=0.0))
+    monkeypatch.setattr(restarts, "START_BACKOFF", Backoff(FIRST_DELAY, LONGEST_DELAY, jitter=0.0))
 
 
 @pytest.mark.rule("S1", "S4", "S5", "S6", "S7")
