@@ -37,6 +37,7 @@ from ukemi import (
     Throttle,
     UkemiError,
     child,
+    dynamic_supervisor,
     falls_back_to,
     retryable,
     supervisor,
@@ -179,8 +180,8 @@ class Play:
         self.calls: set[int] = set()
         self.nursery: trio.Nursery
         self.runtime: Runtime
-        specs = [self.spec_of(each) for each in options]
-        self.tree = supervisor("top", *specs, strategy=strategy, max_restarts=10**6)  # type: ignore[arg-type]
+        self.strategy = strategy
+        self.specs = [self.spec_of(each) for each in options]
 
     def spec_of(self, options: dict[str, Any]) -> ChildSpec:
         name = options["name"]
@@ -190,7 +191,7 @@ class Play:
             policy=POLICIES[options["policy"]],  # type: ignore[arg-type]
             fallback=(lambda: Worker(self, name, is_fallback=True)) if options["falls_back"] else None,
             feature=f"{name}s" if options["provides"] else None,
-            depends_on=options["needs"],
+            depends_on=options["needs"] if self.strategy != "dynamic" else [],
             backoff=options["backoff"],
         )
 
@@ -201,9 +202,17 @@ class Play:
             raise error
         return number
 
+    def tree(self) -> ChildSpec:
+        if self.strategy == "dynamic":
+            return dynamic_supervisor("top", max_restarts=10**6)
+        return supervisor("top", *self.specs, strategy=self.strategy, max_restarts=10**6)  # type: ignore[arg-type]
+
     async def run(self, steps: list[Command]) -> None:
         with trio.fail_after(10 * CALM):
-            async with Runtime(self.tree) as self.runtime, trio.open_nursery() as self.nursery:
+            async with Runtime(self.tree()) as self.runtime, trio.open_nursery() as self.nursery:
+                if self.strategy == "dynamic":
+                    for spec in self.specs:
+                        await self.runtime.ref("top", Supervisor).call(Supervisor.start_child, spec)
                 for step in steps:
                     await getattr(self, step[0])(*step[1:])
                     await self.check()
@@ -361,7 +370,7 @@ class Play:
 @settings(max_examples=150, deadline=None)
 @given(
     options=trees(),
-    strategy=st.sampled_from(["one_for_one", "one_for_all", "rest_for_one", "dependents"]),
+    strategy=st.sampled_from(["one_for_one", "one_for_all", "rest_for_one", "dependents", "dynamic"]),
     steps=st.lists(commands, min_size=8, max_size=40),
 )
 def test_whatever_happens_calls_end_nothing_is_run_twice_and_all_that_can_heal_does(
