@@ -67,7 +67,7 @@ class FileStore(Actor):
         self._idle: deque[Ref[FileWorker]] = deque()
         self._lot = trio.lowlevel.ParkingLot()
         self._lines: dict[str, deque[_Asked]] = {}
-        """By path, what waits behind the read or write that is under way."""
+        """By path, what is asked about it; the first is under way."""
         self._waiting = 0
 
     async def on_start(self) -> None:
@@ -143,7 +143,7 @@ class FileStore(Actor):
         """Everything that is asked about one path, in order."""
         line = self._lines[path]
         while line:
-            asked = line.popleft()
+            asked = line[0]  # it stays there until it is answered, as what this actor's end is to fail
             worker = await self._free_worker()
             try:
                 answer = await worker.call(asked.method, *asked.arguments)
@@ -151,10 +151,10 @@ class FileStore(Actor):
                 asked.reply.fail(error)
             else:
                 asked.reply.send(answer)
-            finally:
-                self._waiting -= 1
-                self._idle.append(worker)
-                self._lot.unpark()
+            self._idle.append(worker)
+            self._lot.unpark()
+            self._waiting -= 1
+            line.popleft()
         del self._lines[path]
 
     async def _free_worker(self) -> Ref[FileWorker]:

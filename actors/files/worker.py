@@ -11,6 +11,7 @@ reads does no harm, one that writes leaves the old contents, unless it is just t
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
@@ -33,9 +34,32 @@ _CALLERS = frozenset(
 
 
 class _Attempt:
-    """A write, as its thread sees it."""
+    """A write, as its actor and its thread see it. Each path has at most one that its thread has begun."""
 
-    is_wanted = True
+    def __init__(self, path: str, writing: set[str]) -> None:
+        self.is_wanted = True
+        self._path = path
+        self._writing = writing
+        self._has_begun = False
+        self._lock = threading.Lock()
+        writing.add(path)
+
+    def begin(self) -> bool:
+        """In the thread: whether it is still to be done."""
+        with self._lock:
+            self._has_begun = self.is_wanted
+            return self._has_begun
+
+    def end(self) -> None:
+        """In the thread: it has come back."""
+        self._writing.discard(self._path)
+
+    def give_up(self) -> None:
+        """In the loop: nobody waits for it any more."""
+        with self._lock:
+            self.is_wanted = False
+            if not self._has_begun:
+                self._writing.discard(self._path)
 
 
 class FileWorker(Actor):
@@ -81,23 +105,27 @@ class FileWorker(Actor):
         await self._write(path, data, encoding)
 
     async def _write(self, path: str, data: str, encoding: str) -> None:
-        state, attempt = self._state, _Attempt()
+        state = self._state
         if path in state.writing:
             raise OSError(errno.EBUSY, "an earlier write to it has not come back from the disk", path)
+        attempt = _Attempt(path, state.writing)
 
-        def write() -> Found:
-            state.writing.add(path)
+        def write() -> Found | None:
+            if not attempt.begin():
+                return None
             try:
                 content = bytes_of(data, encoding)
                 check_size(path, len(content), state.most_bytes)
                 return write_file(path, content, state.records, lambda: attempt.is_wanted)
             finally:
-                state.writing.discard(path)
+                attempt.end()
 
         try:
-            self._cache.put(path, await self._in_thread(path, write), read=False)
+            found = await self._in_thread(path, write)
         finally:
-            attempt.is_wanted = False
+            attempt.give_up()
+        assert found is not None
+        self._cache.put(path, found, read=False)
 
     async def _in_thread(self, path: str, function: Callable[[], T]) -> T:
         state = self._state

@@ -93,7 +93,11 @@ def _replace(
 @contextmanager
 def _recorded(temporary: str, record: Path) -> Iterator[None]:
     """Keep a record while the file may be there."""
-    os.symlink(temporary, record)
+    try:
+        os.symlink(temporary, record)
+    except FileNotFoundError:  # somebody has removed the folder
+        record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.symlink(temporary, record)
     try:
         yield
     finally:

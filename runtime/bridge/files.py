@@ -19,13 +19,13 @@ RESTARTS = 100
 """Restarts of workers within a minute, before the store is given up."""
 
 
-def files_spec(state: FileState, *, name: str = "files", policy: Policy | None = None) -> ChildSpec:
-    """The subtree of a file store; ask its `store`. `state` is what outlives its actors, made for it alone."""
+def files_spec(state: FileState, *, name: str = "storage", policy: Policy | None = None) -> ChildSpec:
+    """The subtree of a file store; ask its `files`. `state` is what outlives its actors, made for it alone."""
     workers = [f"worker-{n}" for n in range(1, WORKERS + 1)]
     return supervisor(
         name,
         *(child(worker, lambda: FileWorker(state), handler_timeout=HUNG) for worker in workers),
-        child("store", lambda: FileStore(state, workers)),
+        child("files", lambda: FileStore(state, workers)),
         policy=policy,
         max_restarts=RESTARTS,
         within=60.0,

@@ -27,7 +27,7 @@ def runtime_of(state: FileState, policy: Policy | None = RECOVERY) -> Runtime:
 
 def store_of(runtime: Runtime) -> Ref[FileStore]:
     """The one to ask."""
-    return runtime.ref("store", FileStore)
+    return runtime.ref("files", FileStore)
 
 
 async def in_place(function: Any, /, *, abandon_on_cancel: bool, limiter: trio.CapacityLimiter) -> Any:

@@ -388,7 +388,7 @@ async def test_the_cache_outlives_the_actors(state: FileState, folder: Path) -> 
     async with runtime_of(state) as runtime:
         store = store_of(runtime)
         await store.call(FileStore.read, path)
-        for name in ("worker-1", "store"):
+        for name in ("worker-1", "files"):
             runtime.ref(name).kill()
         assert (await store.call(FileStore.read, path)).cached
 

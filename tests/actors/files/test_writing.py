@@ -408,7 +408,7 @@ async def test_a_restarted_store_leaves_alone_what_is_being_written(state: FileS
         token = "0123456789abcdef"
         (folder / f".ukemi-{token}.tmp").write_text("being written")
         (state.records / token).symlink_to(folder / f".ukemi-{token}.tmp")
-        runtime.ref("store").kill()
+        runtime.ref("files").kill()
         assert await store_of(runtime).call("stats")
         assert len(left_behind(state, folder)) == 2
 
@@ -419,3 +419,11 @@ async def test_what_was_written_is_what_is_remembered(state: FileState, folder: 
         await store_of(runtime).call(FileStore.read, path)
         await store_of(runtime).call("write", path, "new")
     assert state.cache.last_known(path) == FileRead("new", cached=True, stale=True)
+
+
+async def test_records_whose_folder_was_removed_are_kept_again(state: FileState, folder: Path) -> None:
+    async with runtime_of(state) as runtime:
+        state.records.rmdir()
+        await store_of(runtime).call("write", str(folder / "a"), "new")
+    assert (folder / "a").read_text() == "new"
+    assert left_behind(state, folder) == []
