@@ -53,7 +53,7 @@ class ReliefFailed(Event):
 
 @attrs.frozen
 class ReliefState:
-    """What a Relief has done and not taken back, and what failed last, by row."""
+    """What a Relief has done and not taken back, and what of it fails, by row."""
 
     band: Band
     """The worst that it was told last; normal if it has heard nothing for long."""
@@ -144,6 +144,10 @@ class Relief(Actor):
         due = self._course.due(band_of, self._system.now(), self._under_way)
         for each in due:
             self._carry_out(each)
+        for index in list(self._failing):
+            row = self._course.rows[index]
+            if index not in self._under_way and band_of(row).rank < row.at.rank and not self._course.done(index):
+                del self._failing[index]  # nobody asks for it any more
         return [str(each) for each in due]
 
     def _carry_out(self, due: Due) -> None:

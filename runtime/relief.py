@@ -183,6 +183,10 @@ class Course:
         """The rows that were carried out and not yet taken back."""
         return tuple(row for row, done in zip(self.rows, self._done, strict=True) if done)
 
+    def done(self, index: int) -> int:
+        """How often a row was carried out and not taken back; of one without a number of times, whether it was."""
+        return self._done[index]
+
     def due(self, band_of: Callable[[Row], Band], now: float, under_way: Collection[int] = ()) -> list[Due]:
         """What is to be done now, in the order of the rows; it counts as done. `under_way`: rows to be left alone."""
         found = []
