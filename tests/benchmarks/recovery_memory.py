@@ -30,7 +30,7 @@ CHILDREN = 100
 FAILURES = 1_000
 FRAMES = 24
 """How far up from an allocation the module that has asked for it is looked for."""
-ROOMS = tuple(str(Path(room.__file__).resolve().parent) for room in (ukemi.actors, ukemi.runtime, ukemi.supervisors))
+ROOMS = tuple(str(Path(room.__path__[0]).resolve()) for room in (ukemi.actors, ukemi.runtime, ukemi.supervisors))
 
 
 @attrs.frozen
@@ -44,7 +44,7 @@ class Part:
 
     @property
     def files(self) -> set[str]:
-        """Their files, as tracebacks name them."""
+        """Their files."""
         return {str(Path(origin).resolve()) for name in self.modules if (origin := _spec(name).origin) is not None}
 
 
