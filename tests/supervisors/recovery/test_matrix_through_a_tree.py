@@ -1,4 +1,4 @@
-"""Every row of the recovery matrix, carried out by a real tree: see matrix_cells.py for what is to come of each.
+"""Every row of the recovery matrix, carried out by a real tree, as matrix_cells.py and background_cells.py say.
 
 A child under the policy RECOVERY fails as often as its cell says. After each step it is looked at from all sides: what
 the sender got and when, what the tree told of, what the actor did, and how `children()` shows it.
@@ -44,10 +44,12 @@ from ukemi.supervisors import (
 )
 from ukemi.supervisors.recovery import GENERAL, MATRIX
 
+from .background_cells import BACKGROUND_CELLS
 from .cells import CRASH, ERROR, TIMEOUT, Back, Cell, Step, row_of
-from .matrix_cells import CELLS
+from .matrix_cells import CELLS as MESSAGE_CELLS
 from .patients import Patient, Ward
 
+CELLS = (*MESSAGE_CELLS, *BACKGROUND_CELLS)
 JITTER = 1.1
 """Every pause may be so many times as long."""
 WHILE = 1e-3
