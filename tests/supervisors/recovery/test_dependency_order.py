@@ -155,7 +155,7 @@ class Play:
 
 
 @pytest.mark.rule("S4")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(nodes=graphs(), root=st.integers(0, 8))
 def test_a_restart_stops_dependents_first_and_starts_them_after_and_each_once(nodes: list[Node], root: int) -> None:
     async def scene(play: Play) -> None:
@@ -172,7 +172,7 @@ def test_a_restart_stops_dependents_first_and_starts_them_after_and_each_once(no
 
 
 @pytest.mark.rule("S7")
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(nodes=graphs(), root=st.integers(0, 8))
 def test_a_stop_by_hand_stops_dependents_first_and_a_start_brings_them_back_in_order(
     nodes: list[Node], root: int
@@ -193,7 +193,7 @@ def test_a_stop_by_hand_stops_dependents_first_and_a_start_brings_them_back_in_o
 
 
 @pytest.mark.rule("S14", "S15")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(nodes=graphs(), root=st.integers(0, 8), by_hand=st.booleans())
 def test_while_a_circuit_is_open_dependents_run_their_fallbacks_or_are_held_and_all_come_back_in_order(
     nodes: list[Node], root: int, by_hand: bool
@@ -230,7 +230,7 @@ def test_while_a_circuit_is_open_dependents_run_their_fallbacks_or_are_held_and_
 
 
 @pytest.mark.rule("S15")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=90, deadline=None)
 @given(nodes=graphs(), root=st.integers(0, 8))
 def test_degradation_goes_through_the_graph_in_order_and_so_does_what_runs_in_a_fallback(
     nodes: list[Node], root: int

@@ -11,8 +11,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ukemi import (
     Actor,
+    ActorStopped,
     Backoff,
     CircuitBreak,
+    CircuitOpen,
     Degrade,
     Down,
     DynamicSupervisor,
@@ -454,3 +456,66 @@ async def test_one_fallback_after_another_hangs_at_its_end_and_the_child_is_back
         assert trio.current_time() == 2 + 5.0, "its shutdown time"
         assert [event.fallback for event in runtime.events.of(FellBack)] == ["fallback", None]
         assert runtime.system.zombies == 0
+
+
+@pytest.mark.rule("R6")
+async def test_no_takeover_and_no_circuit_opened_by_hand_ends_what_is_linked(
+    ward: Ward, autojump_clock: MockClock
+) -> None:
+    """They end an incarnation, but normally; its failure crosses the link as ever."""
+
+    class Linked(Actor):
+        def tie(self) -> None:
+            self.ctx.link(self.ctx.find("a"))
+
+    a = child("a", make(ward), policy=Fallback(), fallback=make(ward, "2", Second), backoff=EXACT)
+    async with Runtime(supervisor("top", a, child("l", Linked))) as runtime:
+        linked = runtime.ref("l", Linked)
+        await fail(runtime, ward)
+        await linked.call(Linked.tie)
+        await trio.sleep(3)
+        assert await runtime.ref("a").call("who") == "own 1"
+        await linked.call(Linked.tie)
+        await runtime.ref("top", Supervisor).call(Supervisor.open_circuit, "a", 1.0)
+        await trio.sleep(10)
+        assert linked.stats().incarnation == 1
+        await linked.call(Linked.tie)
+        await fail(runtime, ward)
+        assert linked.stats().incarnation == 2
+
+
+async def test_calls_that_wait_to_be_given_again_end_with_their_supervisor(
+    ward: Ward, autojump_clock: MockClock
+) -> None:
+    inner = supervisor("inner", child("a", make(ward), policy=Retry(Backoff(100.0, 100.0))))
+    async with Runtime(supervisor("top", inner)) as runtime, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(ActorStopped):
+                await runtime.ref("a").within(None).call("again")
+
+        ward.fail("again", ConnectionResetError())
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        await runtime.ref("top", Supervisor).call(Supervisor.stop_child, "inner")
+        assert trio.current_time() == 0
+
+
+@pytest.mark.rule("S14")
+async def test_what_a_child_waits_to_start_with_may_open_meanwhile(ward: Ward, autojump_clock: MockClock) -> None:
+    """Its restart is called off, and made up for when the circuit is closed."""
+    a = child("a", make(ward, "a"), policy=ONCE)
+    b = child("b", make(ward, "b"), depends_on=["a"], backoff=Backoff(3.0, 3.0, jitter=0.0))
+    async with Runtime(supervisor("top", a, b, strategy="dependents", max_restarts=MANY)) as runtime:
+        await fail(runtime, ward, "b")
+        await trio.sleep(1)
+        await fail(runtime, ward, "a")
+        ward.take()
+        assert await states(runtime) == {"a": "open", "b": "stopped"}
+        await trio.sleep(8)
+        assert ward.take() == []
+        with pytest.raises(CircuitOpen):
+            await runtime.ref("a").call("who")
+        await trio.sleep(10)
+        assert ward.take() == ["+a", "+b"]
+        assert await states(runtime) == {"a": "running", "b": "running"}
