@@ -1,6 +1,12 @@
 """Files, read through a cache and written as a whole.
 
-`FileStore` is who is asked; its `FileWorker`s do what takes a disk. Read on in `cache`, `reading` and `writing`.
+    async with Runtime(files_spec(FileState(Path("state/writes")), policy=RECOVERY)) as runtime:
+        files = runtime.ref("files", FileStore)
+        await files.call(FileStore.write, "/tmp/note", "text")
+        (await files.call(FileStore.read, "/tmp/note")).data
+
+`FileStore` is who is asked; its `FileWorker`s do what takes a disk, and fail of it; `FileState` outlives them. Their
+tree is `files_spec` of `ukemi.runtime.bridge.files`. Read on in `cache`, `at_once`, `reading` and `writing`.
 """
 
 from .cache import CacheStats, FileCache

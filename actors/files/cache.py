@@ -64,6 +64,8 @@ class CacheStats:
 
 @attrs.frozen
 class _Entry:
+    content: FileRead
+    """Marked as cached."""
     found: Found
     size: int
 
@@ -102,7 +104,7 @@ class FileCache:
             return None
         self._entries.move_to_end(path)
         self._hits += 1
-        return entry.found.content
+        return entry.content
 
     def last_known(self, path: str) -> FileRead | None:
         """What the file held when it was last read, marked stale."""
@@ -110,17 +112,17 @@ class FileCache:
         if entry is None:
             return None
         self._stale += 1
-        return attrs.evolve(entry.found.content, stale=True)
+        return attrs.evolve(entry.content, stale=True)
 
     def put(self, path: str, found: Found, *, read: bool = True) -> None:
         """Keep what was `read`, or written; an earlier entry goes in any case."""
         self._misses += read
         self.discard(path)
-        content = attrs.evolve(found.content, cached=True)
+        content = FileRead(found.content.data, found.content.encoding, cached=True)
         size = sys.getsizeof(content.data) + sys.getsizeof(path) + PER_ENTRY
         if size * LARGEST_SHARE > self._bound:
             return
-        self._entries[path] = _Entry(attrs.evolve(found, content=content), size)
+        self._entries[path] = _Entry(content, found, size)
         self._size += size
         self._make_room()
 
