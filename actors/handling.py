@@ -53,6 +53,8 @@ async def handle_all(life: Incarnation) -> Reason:
         if not queue:
             if not life.attention:
                 cell.ready = life
+            # what was handled last, and the error that it came to, is not kept alive by whoever waits (rule X3)
+            message = args = kwargs = call = notice = result = None
             life.parked = life.task
             await wait_task_rescheduled(life.unpark)
             left, slice_end = BATCH, clock() + SLICE

@@ -14,9 +14,6 @@ from ukemi import Alert, Backoff, Cancel, Degrade, Reject, Restart, Resume, Retr
 
 from .patients import Ward, make
 
-until_mended = pytest.mark.xfail(
-    strict=True, reason="an idle actor's loop still holds the last call, and that the error that it failed with"
-)
 GOES_ON = [Resume(), Cancel(), Alert(), Throttle(), Degrade(levels=1)]
 ENDS = [Restart(), Retry(Backoff(1.0, 1.0)), None]
 
@@ -59,7 +56,6 @@ async def test_an_error_that_has_ended_an_incarnation_is_gone_when_its_caller_ha
     assert not await is_kept(policy, "once_async")
 
 
-@until_mended
 @pytest.mark.rule("X3")
 @pytest.mark.parametrize("policy", GOES_ON, ids=str)
 async def test_an_error_after_which_its_actor_goes_on_is_gone_when_its_caller_has_done_with_it(
@@ -68,7 +64,6 @@ async def test_an_error_after_which_its_actor_goes_on_is_gone_when_its_caller_ha
     assert not await is_kept(policy, "once_async")
 
 
-@until_mended
 @pytest.mark.rule("X3")
 async def test_a_rejection_is_gone_when_its_caller_has_done_with_it(autojump_clock: MockClock) -> None:
     assert not await is_kept(None, "once_async", reject=True)
