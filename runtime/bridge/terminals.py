@@ -17,6 +17,10 @@ from ...supervisors.tree import child, supervisor
 
 SHELL_RESTARTS = 10
 """Restarts of one terminal's parts within a minute, before it is given up."""
+SHELL_START = 10.0
+"""Seconds that a shell's process has to start."""
+PART_START = 2.0
+"""Seconds that the others have, which ask `pty`: one that ends just then is not restarted before they have failed."""
 
 PARTS = Policy(
     tuple(row for row in MATRIX if row.category in (Category.TERMINAL, Category.PARSER)), name="terminal", general=()
@@ -35,9 +39,9 @@ def terminal_spec(settings: TerminalSettings) -> ChildSpec:
     """The subtree of one terminal; once given up, it is forgotten."""
     return supervisor(
         settings.name,
-        child("pty", lambda: PtyProcess(settings), start_timeout=10.0, policy=SHELL),
-        child("commands", lambda: Commands(settings), depends_on=["pty"]),
-        child("parser", lambda: StreamParser(settings.nonce), depends_on=["commands"]),
+        child("pty", lambda: PtyProcess(settings), start_timeout=SHELL_START, policy=SHELL),
+        child("commands", lambda: Commands(settings), depends_on=["pty"], start_timeout=PART_START),
+        child("parser", lambda: StreamParser(settings.nonce), depends_on=["commands"], start_timeout=PART_START),
         strategy="dependents",
         max_restarts=SHELL_RESTARTS,
         within=60.0,
