@@ -1,0 +1,41 @@
+"""The file watcher: what is created, modified, deleted and moved below the paths that are watched.
+
+```python
+from ukemi import Fallback, child, supervisor
+from ukemi.actors.watcher import PollingWatcher, Watcher, Watches
+from ukemi.supervisors.recovery import RECOVERY, Row
+
+watches = Watches()  # outlives the actors
+tree = supervisor(
+    "app",
+    child(
+        "watcher",
+        lambda: Watcher(watches),
+        fallback=lambda: PollingWatcher(watches),
+        policy=RECOVERY.replacing(Row("Resource", "Critical", Fallback())),  # no more can be watched: look instead
+    ),
+)
+```
+
+Whoever wants to know calls `Watcher.add(path, recursive=True)`, which answers with the watch's id, and subscribes to
+the topic `/app/watcher/changed`, whose events are `Changed`.
+
+Read in this order: `changes` (what is told), `watcher` (the actors), `snapshot` (what is known), `reconcile` (from what
+is known to what is there), `sources` (who says where to look) and its two, `inotify` and `portable`.
+"""
+
+from .changes import Change, Changed, ChangeKind
+from .snapshot import Watches
+from .watcher import NoSuchWatch, PollingWatcher, Watcher, WatcherUnhealthy, WatchInfo
+
+__all__ = [
+    "Change",
+    "ChangeKind",
+    "Changed",
+    "NoSuchWatch",
+    "PollingWatcher",
+    "WatchInfo",
+    "Watcher",
+    "WatcherUnhealthy",
+    "Watches",
+]
