@@ -61,7 +61,7 @@ async def test_garbage_gets_a_one_line_error_and_the_next_command_its_answer(tmp
 async def test_an_unknown_command_is_answered_with_those_that_there_are(tmp_path: Path) -> None:
     async with open_shop(tmp_path) as shop, shop.client() as client:
         message = await client.error("destroy")
-        assert message.startswith("there is no command 'destroy'; the commands are: alerts, call, cast, circuit, crashes, ")
+        assert message.startswith("there is no command 'destroy'; the commands are: alerts, call, cast, circuit, ")
 
 
 async def test_a_line_that_is_too_long_is_dropped_and_the_next_one_answered(tmp_path: Path) -> None:
