@@ -53,10 +53,8 @@ _openat2 = _system_call()
 
 def read_at_once(path: str, most: int = MOST) -> Found | None:
     """What the file holds, if it can be told at once, and it has no more than `most` bytes."""
-    if _openat2 is None:
-        return None
-    place = _openat2(_OPENAT2, _AT_FDCWD, os.fsencode(path), _PATH_ONLY, ctypes.sizeof(_How))
-    if place < 0:
+    place = look_up_at_once(path)
+    if place is None:
         return None
     try:
         status = os.fstat(place)
@@ -78,7 +76,14 @@ def read_at_once(path: str, most: int = MOST) -> Found | None:
         return None
     finally:
         os.close(place)
-    signature = signature_of(after)
-    if size != after.st_size or signature_of(status) != signature:
+    if size != after.st_size:
         return None
-    return Found(content_of((bytes(data[:size]),)), signature, is_settled(after, began), is_near=True)
+    return Found(content_of((bytes(data[:size]),)), signature_of(after), is_settled(after, began), is_near=True)
+
+
+def look_up_at_once(path: str) -> int | None:
+    """A descriptor of what the path names, not opened, if the kernel knows it without asking anybody."""
+    if _openat2 is None:
+        return None
+    place: int = _openat2(_OPENAT2, _AT_FDCWD, os.fsencode(path), _PATH_ONLY, ctypes.sizeof(_How))
+    return place if place >= 0 else None

@@ -50,9 +50,9 @@ def read_file(path: str, most: int, known: Signature | None = None) -> Found | N
         raise naming(path, error) from error
     finally:
         os.close(descriptor)
-    signature = signature_of(after)
-    is_whole = signature_of(before) == signature and sum(map(len, pieces)) == after.st_size
-    return Found(content_of(pieces), signature, is_whole and is_settled(after, began), is_near(path, after.st_dev))
+    says_its_size = sum(map(len, pieces)) == after.st_size
+    is_reliable = says_its_size and is_settled(after, began)
+    return Found(content_of(pieces), signature_of(after), is_reliable, is_near(path, after.st_dev))
 
 
 def _pieces(descriptor: int, path: str, most: int, size: int) -> list[bytes]:

@@ -38,8 +38,11 @@ async def in_place(function: Any, /, *, abandon_on_cancel: bool, limiter: trio.C
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for what a thread does; the clock stands still."""
-    while not condition():
+    for _ in range(10_000):
+        if condition():
+            return
         await trio.to_thread.run_sync(threading.Event().wait, 0.001)
+    raise AssertionError("it never came true")
 
 
 def in_the_past(path: Path, data: bytes | str = "old") -> str:

@@ -6,6 +6,8 @@ import errno
 import os
 import resource
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 
 from ukemi import Reject, ResourceExhausted
 from ukemi.actors.files import FileRead, FileState, FileStore
-from ukemi.actors.files.at_once import MOST, read_at_once
+from ukemi.actors.files.at_once import MOST, look_up_at_once, read_at_once
 from ukemi.actors.files.reading import read_file
 
 from .stores import as_nobody, in_the_past, limited, runtime_of, store_of
@@ -89,6 +91,19 @@ def test_what_is_not_in_the_kernels_memory_is_not_read_at_once(folder: Path) -> 
     assert read_at_once(path) is None
     assert read_file(path, LIMIT) is not None
     assert read_at_once(path) is not None
+
+
+def test_a_name_that_the_kernel_would_have_to_ask_for_is_not_looked_up_at_once(folder: Path) -> None:
+    if not can_read_at_once(folder):
+        pytest.skip("this kernel doesn't read at once")
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        name = f"/proc/{process.pid}/comm"  # nobody has asked for it yet
+        assert look_up_at_once(name) is None
+        os.stat(name)
+        place = look_up_at_once(name)
+        assert place is not None
+        os.close(place)
+        process.kill()
 
 
 def make_socket(path: str) -> None:

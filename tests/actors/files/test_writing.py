@@ -11,9 +11,10 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,28 @@ async def test_what_is_too_large_is_not_written(tmp_path: Path, folder: Path) ->
     with pytest.raises(ResourceExhausted, match="at most 10 can be read or written"):
         await write(state, folder / "a", "x" * 11)
     assert os.listdir(folder) == []
+
+
+def test_the_data_is_on_the_disk_before_it_has_the_name_and_the_name_before_its_writer_is_told(
+    state: FileState, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def watched(name: str) -> Callable[..., object]:
+        real = getattr(os, name)
+
+        def call(*args: Any, **kwargs: Any) -> object:
+            is_folder = name == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode)
+            done.append(f"{name} folder" if is_folder else name)
+            return real(*args, **kwargs)
+
+        return call
+
+    for name in ("symlink", "write", "fsync", "rename"):
+        monkeypatch.setattr(os, name, watched(name))
+    sweep(state.records)
+    write_file(str(folder / "a"), b"new", state.records, lambda: True)
+    assert done == ["symlink", "write", "fsync", "rename", "fsync folder"]
 
 
 # --- what stays
