@@ -187,7 +187,8 @@ class Cell:
     def await_restart(self) -> None:
         """It is down and will be started again: the mail waits."""
         self.state = "restarting"
-        self.mailbox.open()
+        if self.circuit is None:
+            self.mailbox.open()
         self.announce(final=False)
 
     def close(self, why: str = "is not running") -> None:
@@ -230,9 +231,10 @@ class Cell:
 
     async def dismiss(self) -> None:
         """End what was prepared."""
-        standby, self.standby = self.standby, None
+        standby = self.standby
         if standby is not None:
             await standby.stop()
+            self.standby = None  # not before: until then, whoever kills this place kills that too
 
     @property
     def is_fit(self) -> bool:

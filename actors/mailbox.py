@@ -137,17 +137,18 @@ class Mailbox:
             self.gone = 0
 
     def put_notice(self, notice: Call) -> None:
-        """Queue what is settled already, beyond any bound."""
+        """Queue what is settled already, beyond any bound, and whether or not it is closed."""
+        self.ghosts += 1
         if not self.is_closed:
-            self.ghosts += 1
             self.room += 1
-            self.queue.append((notice.method, (), {}, notice))
+        self.queue.append((notice.method, (), {}, notice))
 
     def bury_one(self) -> None:
         """A ghost was taken from the queue."""
         if self.ghosts:
             self.ghosts -= 1
-            self.room -= 1
+            if not self.is_closed:
+                self.room -= 1
 
     def _bury(self) -> None:
         live = [m for m in self.queue if m[3] is None or not m[3].settled or type(m[3]) is Notice]

@@ -2,7 +2,7 @@
 
 An actor waits for those that its message in hand has called, and a supervisor for the child that it starts or stops.
 A cell that is down waits too: its next incarnation comes only once others, which are stopped before it, have ended
-(`Cell.held_up_by`); what is below those has to end as well.
+(`Cell.held_up_by`); what is below those has to end as well; and once its supervisor has done what it is at.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def check_cycle(caller: Cell, callee: Cell) -> None:
 def refuse_cycles(cell: Cell) -> None:
     """Fail the calls to a cell, in hand or queued, whose callers it has begun to wait for."""
     life = cell.incarnation
-    if life is None and not cell.held_up_by:
+    if life is None and not cell.held_up_by and _supervisor_of(cell) is None:
         return
     in_hand = life.current[3] if life is not None and life.current is not None else None
     for call in (*cell.mailbox.calls(), *([in_hand] if in_hand is not None else [])):
@@ -55,9 +55,18 @@ def _chain(cell: Cell, target: Cell) -> list[str] | None:
 def _awaited_by(cell: Cell) -> Iterator[Cell]:
     if cell.incarnation is not None:
         yield from cell.incarnation.waits
-    else:
-        for other in cell.held_up_by:
-            yield from _with_all_below(other)
+        return
+    for other in cell.held_up_by:
+        yield from _with_all_below(other)
+    parent = _supervisor_of(cell)
+    if parent is not None and cell.state == "restarting":  # which starts it once it has done what it is at
+        yield parent
+
+
+def _supervisor_of(cell: Cell) -> Cell | None:
+    """Who starts it, if that is an actor in the middle of something."""
+    life = getattr(cell.parent, "incarnation", None)
+    return life.cell if life is not None and life.waits else None
 
 
 def _with_all_below(cell: Cell) -> Iterator[Cell]:

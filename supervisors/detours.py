@@ -284,7 +284,7 @@ class Detours(Substitutes):
         """Degrade the quality, or a feature that this child does not provide, until nothing has failed for a while."""
         degradation = Degradation.of(self._cell.system)
         if action.levels:
-            degradation.lower_quality(action.levels, child.cell.path)
+            degradation.lower_quality(action.levels, FAILURE, child.cell.path)
             return
         assert action.feature is not None
         feature, because = action.feature, f"{FAILURE} of {child.cell.path}"

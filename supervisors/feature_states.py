@@ -133,7 +133,8 @@ class Features:
         The same feature may be declared by several: it is there until each of them has withdrawn it. Unless these are
         the `whole`, one may depend on a feature that is still to come, and is taken for whole until then.
         """
-        features = check_features(features, whole=False)
+        declared = list(features)
+        features = check_features(declared, whole=False)
         for feature in features:
             there = self._live.get(feature.name)
             if there is not None and there.feature != feature:
@@ -147,7 +148,7 @@ class Features:
             self._rank.clear()
         for feature in order:
             self._rank[feature.name] = next(self._ranks)
-        for feature in features:
+        for feature in declared:
             self._live.setdefault(feature.name, _Live(feature, since=now)).uses += 1
         for feature in fresh:
             for needed in feature.depends_on:

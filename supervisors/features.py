@@ -73,14 +73,17 @@ class Feature:
 def check_features(features: Iterable[Feature], *, whole: bool = True) -> tuple[Feature, ...]:
     """The features in dependency order; SpecError if they don't fit together.
 
-    Where they are not the `whole`, one may depend on a feature that is not among them.
+    Where they are not the `whole`, one may depend on a feature that is not among them. Several children may provide the
+    same one.
     """
     by_name: dict[str, Feature] = {}
     for feature in features:
         if not isinstance(feature, Feature):
             raise SpecError(f"{feature!r} is no feature; make it with Feature(name)")
-        if feature.name in by_name:
-            raise SpecError(f"two features are named {feature.name!r}; names must differ")
+        if by_name.get(feature.name, feature) != feature:
+            raise SpecError(
+                f"two features are named {feature.name!r}; where several provide one, they say the same of it"
+            )
         by_name[feature.name] = feature
     if whole:
         check_known(by_name.values(), by_name)

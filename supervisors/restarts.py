@@ -13,6 +13,7 @@ import trio
 
 from ..actors.messages import ChildTells
 from ..actors.reasons import describe
+from .alerts import raise_alert
 from .backoff import START_BACKOFF
 from .detours import Detours
 from .errors import SupervisorGaveUp
@@ -20,6 +21,7 @@ from .events import Exhausted, GaveUp, RestartDelayed
 from .intensity import RestartWindow
 from .record import Child
 from .recovery.actions import Action, Alert, CircuitBreak, Degrade, Escalate, Fallback, Restart, Stop
+from .recovery.failure import Severity
 from .spec import SupervisorSpec
 from .strategy import restart_group
 
@@ -132,6 +134,7 @@ class Restarts(Detours):
         self._window.forget(child.spec.name)
         child.tries = 0
         self._emit(Exhausted(path=child.cell.path, action=str(action), why=why))
+        self._alert(child, f"the restarts of {child.spec.name} are spent: {why}; now {action}")
         if isinstance(action, Degrade) and self._degrade(child, action):
             child.is_free = True  # what it degrades is not itself: it goes on
             await self._restart(child)
@@ -207,9 +210,7 @@ class Restarts(Detours):
             self._try_again_slowly(child)
             return
         action = child.guard.start_failed(error) if child.guard is not None else None
-        if isinstance(action, Degrade) and self._is_of_others(
-            child, action
-        ):  # it is to be tried again, but not at once
+        if isinstance(action, Degrade) and self._is_of_others(child, action):  # tried again, but not at once
             self._degrade_other(child, action)
             action = None
         if action is not None and not isinstance(action, Restart):
@@ -248,6 +249,12 @@ class Restarts(Detours):
                 return True
         return not child.does_without and self._missing(child.spec) is not None
 
+    def _alert(self, child: Child, said: str) -> None:
+        """Tell the user that a restart was not enough."""
+        system = self._cell.system
+        raise_alert(system, path=child.cell.path, severity=Severity.CRITICAL, message=said, kind="exhausted")
+
     def _give_up(self, child: Child, why: str) -> None:
         self._emit(GaveUp(path=self.ctx.path, child=child.cell.path, reason=describe(child.reason)))
+        self._alert(child, f"{self.ctx.name} gave up on {child.spec.name}: {why}")
         raise SupervisorGaveUp(self.ctx.path, child.cell.path, why, child.reason)

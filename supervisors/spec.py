@@ -7,7 +7,7 @@ child's options (rule S2). What is wrong is a `SpecError` that names the child, 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
@@ -170,16 +170,27 @@ def policy_of(where: str, policy: object) -> Policy | None:
 
 
 def features_of(spec: SupervisorSpec) -> list[Feature]:
-    """The features of one supervisor's own; each depends, too, on those of what its child depends on."""
-    provided: dict[str, tuple[str, ...]] = {}
-    features = list(spec.features)
-    for item in spec.children:
-        needed = tuple(dict.fromkeys(name for other in item.depends_on for name in provided[other]))
-        provided[item.name] = needed if item.feature is None else (item.feature.name,)
-        if item.feature is not None:
-            both = dict.fromkeys((*item.feature.depends_on, *needed))
-            features.append(attrs.evolve(item.feature, depends_on=tuple(both)))
-    return features
+    """The features of one supervisor's own."""
+    siblings = {item.name: item for item in spec.children}
+    return [*spec.features, *(feature_beside(item, siblings) for item in spec.children if item.feature is not None)]
+
+
+def feature_beside(spec: ChildSpec, siblings: Mapping[str, ChildSpec]) -> Feature:
+    """The feature that a child provides; it depends, too, on the nearest features of what the child depends on."""
+    assert spec.feature is not None
+    needed = dict.fromkeys(spec.feature.depends_on)
+    seen: set[str] = set()
+    names = list(reversed(spec.depends_on))
+    while names:
+        other = siblings[names.pop()]
+        if other.name in seen:
+            continue
+        seen.add(other.name)
+        if other.feature is None:
+            names.extend(reversed(other.depends_on))
+        elif other.feature.name != spec.feature.name:  # several children may provide one
+            needed[other.feature.name] = None
+    return attrs.evolve(spec.feature, depends_on=tuple(needed))
 
 
 def features_below(spec: TreeSpec) -> list[Feature]:

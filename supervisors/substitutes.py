@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import trio
 
 from ..actors.events import BackgroundFailed
@@ -21,7 +20,7 @@ from .events import FellBack
 from .feature_states import FAILURE, Change
 from .keeper import Keeper
 from .record import Child, Swap
-from .spec import ChildSpec, SupervisorSpec, features_of
+from .spec import ChildSpec, SupervisorSpec, feature_beside, features_of
 
 WAY_BACK = Backoff(initial=1.0, maximum=60.0)
 """How soon a child is tried again that something else replaces, or that is degraded, where it has no backoff."""
@@ -40,8 +39,8 @@ class Substitutes(Keeper):
 
     def _add(self, spec: ChildSpec) -> Child:
         if spec.feature is not None and spec.name not in self._provided:
-            needed = [self._children[name].spec.feature for name in spec.depends_on]
-            feature = attrs.evolve(spec.feature, depends_on=(*spec.feature.depends_on, *(f.name for f in needed if f)))
+            siblings = {child.spec.name: child.spec for child in self._children.values()}
+            feature = feature_beside(spec, siblings)
             Degradation.of(self._cell.system).declare([feature], whole=False)
             self._provided[spec.name] = feature.name
             self._follow_features()
@@ -304,6 +303,8 @@ class Substitutes(Keeper):
             vitals = child.guard.vitals if child.guard is not None else None
             if vitals is not None and child.state == "running" and not child.mode:
                 vitals.health(health_of(child.cell))
+        for feature in dict.fromkeys(self._provided.values()):  # news come only when one is degraded or restored
+            self._follow_feature(feature)
 
     # --- of the layer above
 

@@ -91,11 +91,15 @@ class Supervisor(Restarts):
         if missing is not None:
             detail = f"; it depends on {missing.spec.name!r}, which is {missing.state}"
             raise Reject(ChildStateError(name, "stopped", detail))
+        self._await_start(child)
+        self._release_held()  # their mail waits from now on
         error = await self._start(child)
         if error is not None:
             child.close()
+            for other in self._shaken(child):
+                if other.state == "restarting":
+                    self._settle(other)
             raise Reject(StartFailed(child.cell.path, error))
-        self._release_held()
         await self._start_due()
         return child.cell.ref
 

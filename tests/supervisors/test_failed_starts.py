@@ -248,3 +248,22 @@ async def test_in_a_group_restart_what_follows_waits_for_the_one_before_even_if_
         assert "+b" not in log, "it comes after a, which is down"
         await trio.sleep(10)
         assert await states(runtime) == {"a": "running", "b": "running", "c": "running"}
+
+
+@pytest.mark.rule("M4")
+async def test_a_start_that_calls_what_has_just_died_fails_at_once_since_only_its_supervisor_could_help(
+    stage: Stage, clock: MockClock
+) -> None:
+    async def calls_a(worker: Worker) -> None:
+        other = worker.ctx.find("a", Worker)
+        if worker.ctx.incarnation == 2:
+            other.kill()
+        await other.call(Worker.incarnation)
+
+    async with Runtime(supervisor("top", stage.child("a"), stage.child("b"), max_restarts=9)) as runtime:
+        stage.starts["b"] = calls_a
+        await crash(runtime, "b")
+        await trio.sleep(1)
+        assert trio.current_time() == 1.0
+        assert await states(runtime) == {"a": "running", "b": "running"}
+        assert [runtime.ref(name).stats().incarnation for name in "ab"] == [2, 3]

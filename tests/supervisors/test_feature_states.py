@@ -242,7 +242,7 @@ def test_withdrawing_one_that_was_about_to_be_restored_leaves_nothing_due() -> N
     [
         ([Feature("new"), Feature("index", 0.9)], "feature 'index' is declared as .* already"),
         ([Feature("new"), Feature("x", depends_on=["y"])], "depends_on='y' must be a feature that is declared"),
-        ([Feature("new"), Feature("new")], "two features are named 'new'"),
+        ([Feature("new"), Feature("new", 0.9)], "two features are named 'new'"),
         ([Feature("new"), "other"], "'other' is no feature"),
     ],
 )
@@ -300,3 +300,11 @@ def test_a_chain_of_thousands_does_not_exhaust_the_stack() -> None:
     states = declared(*(Feature(str(n), depends_on=[str(n - 1)] if n else []) for n in range(count)))
     assert told(states.degrade("0", FAILURE, now=0.0)) == [f"-{n}" for n in range(count)]
     assert told(states.lift("0", FAILURE, now=0.0)) == [f"+{n}" for n in range(count)]
+
+
+def test_several_may_declare_the_same_at_once_and_each_withdraws_it() -> None:
+    states = declared(Feature("new"), Feature("new"))
+    states.withdraw(["new"], 0.0)
+    assert list(states) == ["new"]
+    states.withdraw(["new"], 0.0)
+    assert list(states) == []

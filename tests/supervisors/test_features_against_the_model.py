@@ -212,7 +212,7 @@ class AgainstTheModel(RuleBasedStateMachine):
 
     def is_refused(self, features: list[Feature], whole: bool) -> bool:
         fresh = {feature.name: feature for feature in features}
-        if len(fresh) < len(features):
+        if any(fresh[feature.name] != feature for feature in features):
             return True
         if any(name in self.model and self.model[name].feature != feature for name, feature in fresh.items()):
             return True

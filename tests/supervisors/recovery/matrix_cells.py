@@ -351,7 +351,12 @@ CELLS: tuple[Cell, ...] = (
         options={"on_exhausted": CircuitBreak(10.0)},
         steps=(
             restarts(1),
-            Step(gets=CRASH, tells="first 2, Exhausted, CircuitOpened", does="once, -own", state="open"),
+            Step(
+                gets=CRASH,
+                tells="first 2, Exhausted, AlertRaised Critical, CircuitOpened",
+                does="once, -own",
+                state="open",
+            ),
         ),
         back=Back(after=16.0, tells="ChildRestarted, CircuitShut", does="+own"),
     ),
@@ -366,7 +371,7 @@ CELLS: tuple[Cell, ...] = (
             restarts(1),
             Step(
                 gets=CRASH,
-                tells="first 2, Exhausted, FeatureDegraded near, ChildRestarted, FellBack simple",
+                tells="first 2, Exhausted, AlertRaised Critical, FeatureDegraded near, ChildRestarted, FellBack simple",
                 does="once, -own, +simple",
                 state="degraded: simple",
             ),
@@ -381,7 +386,7 @@ CELLS: tuple[Cell, ...] = (
         options={"on_exhausted": Stop()},
         steps=(
             restarts(1),
-            Step(gets=CRASH, tells="first 2, Exhausted", does="once, -own", state="stopped"),
+            Step(gets=CRASH, tells="first 2, Exhausted, AlertRaised Critical", does="once, -own", state="stopped"),
         ),
         back=STAYS_DOWN,
     ),

@@ -264,3 +264,26 @@ async def test_a_sender_that_waits_for_room_is_let_go_when_it_opens(ward: Ward, 
 
 async def _ask(ref: object) -> None:
     await ref.call("last", 1.0)  # type: ignore[attr-defined]
+
+
+@pytest.mark.rule("M8")
+async def test_a_down_reaches_a_half_open_child(ward: Ward, autojump_clock: MockClock) -> None:
+    class Watching(Patient):
+        async def on_start(self) -> None:
+            await super().on_start()
+            self.ctx.monitor(self.ctx.find("b"))
+
+        def on_down(self, down: object) -> None:
+            self.ward.log.append("down")
+
+    a = child("a", lambda: Watching(ward, "a"), policy=CircuitBreak(10.0, failures=1))
+    async with Runtime(supervisor("top", child("b", make(ward, "b")), a)) as runtime:
+        await fail(runtime, ward)
+        await trio.sleep(10.5)
+        assert (await info(runtime)).state == "open"
+        ward.take()
+        runtime.ref("b").kill()
+        await wait_all_tasks_blocked()
+        assert "down" in ward.take()
+        assert await runtime.ref("a").call("who") == "a 1"
+        assert runtime.ref("a").cell.mailbox.room == runtime.ref("a").cell.mailbox.bound

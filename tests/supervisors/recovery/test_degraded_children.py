@@ -238,3 +238,24 @@ async def test_a_child_that_comes_at_run_time_brings_its_feature_and_takes_it_al
         await pool.call(DynamicSupervisor.stop_child, "a")
         await pool.call(DynamicSupervisor.delete_child, "a")
         assert runtime.features.states() == []
+
+
+async def test_children_may_provide_the_same_feature_and_one_that_fails_degrades_it_for_all(
+    ward: Ward, autojump_clock: MockClock
+) -> None:
+    a = provider(ward, "a", feature="speech", policy=Fallback())
+    b = provider(ward, "b", feature="speech", depends_on=["a"])
+    async with Runtime(supervisor("top", a, b)) as runtime:
+        ward.fail("once", KeyError("no"))
+        with pytest.raises(ActorCrashed):
+            await runtime.ref("a").call("once")
+        assert await states(runtime) == {"a": "degraded", "b": "running"}, "that of a is no reason to replace b"
+        assert degraded(runtime) == ["speech"]
+        runtime.features.set_quality(3)
+        runtime.features.degrade("speech", "manual")
+        await trio.sleep(6)
+        assert await states(runtime) == {"a": "degraded", "b": "degraded"}
+        runtime.features.lift("speech", "manual")
+        await trio.sleep(60)
+        assert await states(runtime) == {"a": "running", "b": "running"}
+        assert restored(runtime) == ["speech"]

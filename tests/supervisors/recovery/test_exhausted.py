@@ -19,6 +19,7 @@ from ukemi import (
     Resume,
     Runtime,
     SpecError,
+    StartFailed,
     Stop,
     SupervisorGaveUp,
     child,
@@ -169,6 +170,43 @@ async def test_a_supervisor_may_be_stopped_when_its_restarts_are_spent(ward: War
         await trio.sleep(16)
         assert (await states(runtime)) == {"inner": "running", "b": "running"}
         assert await runtime.ref("a").call("who") == "a 1"
+
+
+async def test_the_user_is_told_when_restarts_are_spent(ward: Ward, autojump_clock: MockClock) -> None:
+    a = child("a", make(ward, "a"), on_exhausted=Stop())
+    inner = supervisor("inner", child("b", make(ward, "b")), max_restarts=0)
+    async with Runtime(supervisor("top", a, inner, max_restarts=1)) as runtime:
+        await crash(runtime, "a", ward, times=2)
+        await crash(runtime, "b", ward)
+        assert [alert.message for alert in runtime.events.of(AlertRaised)] == [
+            "the restarts of a are spent: more than 1 restarts within 5 s; now Stop()",
+            "inner gave up on b: more than 0 restarts within 5 s",
+        ]
+
+
+async def test_what_waits_for_a_child_that_is_started_by_hand_takes_mail_at_once(
+    ward: Ward, autojump_clock: MockClock
+) -> None:
+    class Greeting(Patient):
+        async def on_start(self) -> None:
+            await super().on_start()
+            if self.ctx.incarnation > 1:
+                self.ctx.find("b").cast("once", "hello")
+
+    a = child("a", lambda: Greeting(ward, "a"))
+    b = child("b", make(ward, "b"), depends_on=["a"])
+    async with Runtime(supervisor("top", a, b, strategy="dependents")) as runtime:
+        top = runtime.ref("top")
+        await top.call(Supervisor.stop_child, "a")
+        ward.fail("start a", OSError("no"))
+        with pytest.raises(StartFailed):
+            await top.call(Supervisor.restart_child, "a")
+        assert (await states(runtime)) == {"a": "stopped", "b": "stopped"}
+        with pytest.raises(ActorStopped):
+            await runtime.ref("b").call("who")
+        await top.call(Supervisor.restart_child, "a")
+        assert await runtime.ref("b").call("who") == "b 2"
+        assert "once hello" in ward.take()
 
 
 # --- actions that end a child without having been spent
