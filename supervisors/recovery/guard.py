@@ -7,6 +7,7 @@ it with the child's exit, or as a `ChildTells` where the child goes on. It outli
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -387,7 +388,7 @@ class Guard:
             Recovered(
                 path=self.cell.path,
                 method=method,
-                action=str(action),
+                action=sys.intern(str(action)),  # one text for all that is remembered
                 category=failure.category,
                 severity=failure.severity,
                 error=failure.error,
