@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import trio
-from tests.benchmarks import breaker, files, kernel, peers, recovery, reporting, resources
+from tests.benchmarks import breaker, files, kernel, peers, recovery, reporting, resources, watcher
 from tests.benchmarks.measure import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +36,7 @@ def main() -> None:
         parts += ["## Metrics, alerts and error reports", table(trio.run(reporting.rows))]
         parts += ["## Resource monitor", table(trio.run(resources.rows))]
         parts += ["## File store", table(trio.run(files.rows))]
+        parts += ["## File watcher", table(trio.run(watcher.rows))]
         parts += ["## Parser", printed("parser"), "## Shells on PTYs", printed("pty")]
     text = "\n\n".join(parts)
     print(text)

@@ -164,6 +164,21 @@ async def test_a_root_that_is_made_again_at_once_is_watched(
             await it.told()
 
 
+async def test_a_folder_that_is_made_again_at_once_is_watched_whatever_its_inode(
+    tmp_path: Path, kind: type[Watcher], autojump_clock: MockClock
+) -> None:
+    sub = tmp_path / "sub"
+    sub.mkdir()
+    async with watching(kind) as it:
+        await it.add(tmp_path, True)
+        sub.rmdir()
+        sub.mkdir()  # many filesystems give it the inode that has just become free
+        (sub / "a").write_text("1")
+        assert (await it.brief(tmp_path))[-1] == "created sub/a"
+        (sub / "b").write_text("1")
+        assert await it.brief(tmp_path) == ["created sub/b"]
+
+
 async def test_a_folder_moves_with_all_that_is_in_it(
     tmp_path: Path, kind: type[Watcher], autojump_clock: MockClock
 ) -> None:
