@@ -89,8 +89,8 @@ class Keeper(Actor):
         if child.spec.restart == "temporary":
             self._remove(child)
 
-    def _came_up(self, child: Child) -> None:
-        """A child was started."""
+    def _came_up(self, child: Child, why: str) -> None:
+        """A child was started; `why` it had been down."""
 
     @contextmanager
     def _waiting_for(self, cells: list[Cell]) -> Iterator[None]:
@@ -127,9 +127,10 @@ class Keeper(Actor):
         child.state = "running"
         child.is_free = False
         child.up_since = trio.current_time()
+        why = describe(child.reason)
         if child.failed_at is not None:
             self._is_back(child)
-        self._came_up(child)
+        self._came_up(child, why)
         return None
 
     def _is_back(self, child: Child) -> None:

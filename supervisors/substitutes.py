@@ -53,17 +53,23 @@ class Substitutes(Keeper):
             self._let_go_of(child)
             Degradation.of(self._cell.system).withdraw([feature])
 
-    def _came_up(self, child: Child) -> None:
+    def _came_up(self, child: Child, why: str) -> None:
         if self._is_off(child):
             child.reasons.add("feature")
         if child.mode:
             self._silence(child)
-            self._emit(FellBack(path=child.cell.path, fallback=child.fallback_name, reason=describe(child.reason)))
+            reason = why if "failure" in child.reasons else self._what_is_amiss(child)
+            self._emit(FellBack(path=child.cell.path, fallback=child.fallback_name, reason=reason))
             self._plan_swap(child)
             return
         if child.cell.circuit is None:
             self._is_itself(child)
         self._plan_swap(child, at_once=True)
+
+    def _what_is_amiss(self, child: Child) -> str:
+        """Why a child that has not failed itself can't be in its place."""
+        missing = self._missing(child.spec)
+        return f"{missing.spec.name} is {missing.state}" if missing is not None else "its feature is degraded"
 
     # --- a fallback, from the next start on
 

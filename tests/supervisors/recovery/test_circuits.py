@@ -22,7 +22,7 @@ from ukemi import (
     supervisor,
 )
 from ukemi.actors.events import DeadLetter
-from ukemi.supervisors import ChildInfo, ChildStateError, CircuitOpened, CircuitShut, Supervisor
+from ukemi.supervisors import ChildInfo, ChildStateError, CircuitOpened, CircuitShut, FellBack, Supervisor
 
 from .patients import Patient, Second, Ward, make
 
@@ -158,6 +158,7 @@ async def test_dependents_with_a_fallback_run_it_and_others_stop_until_it_is_clo
         states = {each.name: each.state for each in await runtime.ref("top").call(Supervisor.children)}
         assert states == {"a": "open", "b": "degraded", "c": "stopped", "d": "stopped", "e": "running"}
         assert await runtime.ref("b").call("who") == "b2 1"
+        assert [event.reason for event in runtime.events.of(FellBack)] == ["a is open"]
         with pytest.raises(ActorStopped):
             await runtime.ref("c").call("who")
         ward.take()

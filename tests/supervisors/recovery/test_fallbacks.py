@@ -78,7 +78,8 @@ async def test_the_way_back_is_made_before_the_fallback_is_broken_off(ward: Ward
         assert await info(runtime) == ("running", None)
         starts = ["+own", "once", "-own", "+second", "+own", "+own", "+own", "-second"]
         assert ward.take() == starts, "the new one was up before the fallback had ended"
-        assert [event.fallback for event in runtime.events.of(FellBack)] == ["fallback", None]
+        told = [(event.fallback, event.reason) for event in runtime.events.of(FellBack)]
+        assert told == [("fallback", "ValueError"), (None, "well again")]
 
 
 @pytest.mark.rule("S15")
