@@ -20,6 +20,7 @@ from .grammar import ESC, HEAD, INTRODUCER, goes_on, malformed, may_become_marke
 from .marker import Marker
 
 OVERFLOW: Final = "Parser buffer overflow, resetting"
+PARSER_ERROR: Final = "Parser error: {}"
 """What an owner logs when `ParserStats.overflows` has grown. The parser itself logs nothing."""
 
 _C1_LEAD: Final = 0xC2  # the first byte of U+009C: as the last of an open payload, it may be half its end

@@ -14,7 +14,7 @@ from ..actor import Actor
 from ..deliver import deliver
 from ..ref import Ref
 from .marker import Marker
-from .parser import OVERFLOW, MarkerParser
+from .parser import OVERFLOW, PARSER_ERROR, MarkerParser
 
 
 @attrs.frozen
@@ -68,7 +68,12 @@ class StreamParser(Actor):
         if not new:
             return
         self._expected += len(new)
-        await self._pass_on(self._parser.feed(new))
+        try:
+            parts = self._parser.feed(new)
+        except Exception as error:
+            self.ctx.log.error(PARSER_ERROR, error)
+            raise
+        await self._pass_on(parts)
         overflows = self._parser.stats().overflows
         if overflows != self._overflows:
             self._overflows = overflows

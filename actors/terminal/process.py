@@ -25,7 +25,7 @@ from ..ref import Ref
 from .integration import launch
 from .pty import Pty
 from .settings import ShellState, TerminalSettings
-from .texts import exit_status
+from .texts import creation_failed, exit_status
 
 MOST_UNDER_WAY = 1024 * 1024
 """Bytes read and not yet acknowledged, above which nothing more is read."""
@@ -87,9 +87,13 @@ class PtyProcess(Actor):
         """
         settings = self._settings
         start = launch(settings.shell, nonce=settings.nonce, env=settings.env)
-        pty = self._pty = await Pty.spawn(
-            start.argv, cwd=settings.cwd, env=start.env, cols=settings.cols, rows=settings.rows
-        )
+        try:
+            pty = self._pty = await Pty.spawn(
+                start.argv, cwd=settings.cwd, env=start.env, cols=settings.cols, rows=settings.rows
+            )
+        except Exception as error:
+            self.ctx.log.warning(creation_failed(settings.shell, error))
+            raise
         try:
             self._started.set()
             parser: Ref[StreamParser] = self.ctx.find("../parser", StreamParser)

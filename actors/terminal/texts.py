@@ -39,6 +39,11 @@ def working_directory_missing(folder: str) -> str:
     return f"Working directory '{folder}' does not exist."
 
 
+def creation_failed(shell: str, error: Exception) -> str:
+    """Say that a shell could not be started on a terminal of its own."""
+    return f"PTY creation failed for {shell}: {error}"
+
+
 def timed_out(seconds: float) -> str:
     """Say that a command took longer than it was given."""
     return f"Command execution timed out after {round(seconds * 1000)}ms"

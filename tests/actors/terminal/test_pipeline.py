@@ -1,15 +1,18 @@
 """From the shell's process through the parser to the commands: not a byte is lost or doubled, whatever fails."""
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
+from loguru import logger
 
-from ukemi import Actor, Runtime, child, supervisor
+from ukemi import Actor, Runtime, StartFailed, child, supervisor
 from ukemi.actors.events import ActorExited
+from ukemi.actors.parser import MarkerParser
 from ukemi.actors.parser.stream import Output, Piece, StreamParser
 from ukemi.actors.terminal import process
 from ukemi.actors.terminal.commands import Commands
@@ -260,3 +263,35 @@ async def test_what_comes_after_a_gap_waits_for_the_parser_to_begin_again() -> N
         for end, text in [(2, b"ab"), (6, b"ef"), (4, b"abcd"), (6, b"ef"), (6, b"cdef")]:
             await commands.call(Commands.parsed, [Piece(begin + end, text)])
         assert await runtime.ref("pty").call("told") == [begin + end for end in (2, 2, 4, 6, 6)]
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
+    yield lines
+    logger.remove(sink)
+
+
+async def test_a_shell_that_can_not_be_started_is_named_with_the_reason(tmp_path: Path, said: list[str]) -> None:
+    with pytest.raises(StartFailed):
+        async with terminal(tmp_path, cwd="/no/such/folder"):
+            pass
+    shell = TerminalSettings("t").shell
+    assert f"PTY creation failed for {shell}: Working directory '/no/such/folder' does not exist." in said
+
+
+async def test_a_parser_that_fails_says_of_what(
+    tmp_path: Path, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with terminal(tmp_path) as term:
+        feed, fails = MarkerParser.feed, [IndexError("out of range")]
+
+        def fail_once(parser: MarkerParser, data: bytes) -> Any:
+            if fails:
+                raise fails.pop()
+            return feed(parser, data)
+
+        monkeypatch.setattr(MarkerParser, "feed", fail_once)
+        assert (await term.run("echo hi")).output.data == "hi\r\n"
+        assert "Parser error: out of range" in said
