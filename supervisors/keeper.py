@@ -15,7 +15,7 @@ import trio
 from ..actors.actor import Actor
 from ..actors.cell import Cell
 from ..actors.errors import ActorStopped, ComponentNotFound, Ignore, Reject
-from ..actors.reasons import Exit, describe
+from ..actors.reasons import Exit, Reason, describe
 from ..actors.turn import is_cancelled
 from ..actors.waiting import refuse_cycles
 from .events import ChildRestarted
@@ -89,7 +89,7 @@ class Keeper(Actor):
         if child.spec.restart == "temporary":
             self._remove(child)
 
-    def _came_up(self, child: Child, why: str) -> None:
+    def _came_up(self, child: Child, why: Reason) -> None:
         """A child was started; `why` it had been down."""
 
     @contextmanager
@@ -127,7 +127,7 @@ class Keeper(Actor):
         child.state = "running"
         child.is_free = False
         child.up_since = trio.current_time()
-        why = describe(child.reason)
+        why = child.reason
         if child.failed_at is not None:
             self._is_back(child)
         self._came_up(child, why)

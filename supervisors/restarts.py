@@ -182,6 +182,8 @@ class Restarts(Detours):
         What is down with its circuit open is left so. A call between them could never be answered, and fails at once.
         """
         group = restart_group(self._spec.strategy, root.spec.name, self._order, self._depends_on)
+        if len(group) == 1 and root.state != "running":
+            return []
         others = [self._children[name] for name in group if name != root.spec.name]
         others = [other for other in others if other.state != "open"]
         cells = tuple(other.cell for other in others)

@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from ..actors.events import BackgroundFailed
-from ..actors.reasons import describe
+from ..actors.reasons import Reason, describe
 from ..actors.turn import is_cancelled
 from .backoff import Backoff
 from .degradation import Degradation
@@ -53,12 +53,12 @@ class Substitutes(Keeper):
             self._let_go_of(child)
             Degradation.of(self._cell.system).withdraw([feature])
 
-    def _came_up(self, child: Child, why: str) -> None:
+    def _came_up(self, child: Child, why: Reason) -> None:
         if self._is_off(child):
             child.reasons.add("feature")
         if child.mode:
             self._silence(child)
-            reason = why if "failure" in child.reasons else self._what_is_amiss(child)
+            reason = describe(why) if "failure" in child.reasons else self._what_is_amiss(child)
             self._emit(FellBack(path=child.cell.path, fallback=child.fallback_name, reason=reason))
             self._plan_swap(child)
             return
