@@ -320,6 +320,8 @@ class Cell:
         self.pace = seconds
         if seconds is not None and self.hold is None:
             self.put_hold(Hold(self).after(seconds))
+        elif seconds is None and self.hold is not None and self.hold.message is None:
+            self.hold.be_due()
         if self.incarnation is not None:
             self.incarnation.choose_path()
 

@@ -19,7 +19,7 @@ from .errors import HandlerTimeout, Reject
 from .events import Traced
 from .hold import Hold
 from .messages import ON_DOWN, ChildExit, Message, Notice, Tick
-from .outcome import try_answer, try_recover
+from .outcome import GIVEN_UP, try_answer, try_recover, until_given_up
 from .reasons import Reason, describe, plain
 from .shorten import short
 
@@ -98,7 +98,9 @@ async def handle_all(life: Incarnation) -> Reason:
             left, slice_end = BATCH, clock() + SLICE
 
 
-async def _handle_carefully(life: Incarnation, message: Message, begun: Awaitable[Any] | None = None) -> None:
+async def _handle_carefully(
+    life: Incarnation, message: Message, begun: Awaitable[Any] | None = None, *, is_tick: bool = False
+) -> None:
     """The same with a time limit, traced, with a recovery, for what is not in the table or has `begun` inline."""
     name, args, kwargs, call = message
     cell, limit, timer = life.cell, life.handler_timeout, None
@@ -110,12 +112,13 @@ async def _handle_carefully(life: Incarnation, message: Message, begun: Awaitabl
     try:
         result = begun or _handler(life, name)(*args, **kwargs)
         if isawaitable(result):
-            result = await (result if recovery is None else _can_be_given_up(life, result))
+            result = await (result if recovery is None else until_given_up(life, result))
         if cell.traced:
             outcome = short(result)
         if call is not None and call is not life.claimed:
             call.reply(result)
-        if recovery is not None and recovery.watches:
+        is_known = life.claimed is None and life.current is not None  # it was neither deferred nor put aside
+        if recovery is not None and recovery.watches and is_known and result is not GIVEN_UP and not is_tick:
             recovery.succeeded(name, cell.system.clock() - begun_at)
     except BaseException as error:
         leaf = plain(error)
@@ -134,16 +137,6 @@ async def _handle_carefully(life: Incarnation, message: Message, begun: Awaitabl
             cell.system.events.emit(
                 Traced(path=cell.path, method=name, arguments=text, outcome=outcome, seconds=seconds)
             )
-
-
-async def _can_be_given_up(life: Incarnation, result: Awaitable[Any]) -> Any:
-    """Await it until it is done, or its caller's time is over (`Cancel`)."""
-    with trio.CancelScope() as life.turn:
-        try:
-            return await result
-        finally:
-            life.turn = None
-    return None
 
 
 async def _attend(life: Incarnation) -> Reason | None:
@@ -177,7 +170,7 @@ async def _attend(life: Incarnation) -> Reason | None:
         if isinstance(signal, Tick):
             if signal.timer.taken():
                 life.current = (signal.method, signal.args, signal.kwargs, None)
-                await _handle_carefully(life, life.current)
+                await _handle_carefully(life, life.current, is_tick=True)
                 life.current = life.claimed = None
         elif isinstance(signal, ChildExit):
             await life.actor._child_exited(signal)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from inspect import isawaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import trio
 
 from .errors import Reject, UnknownMethod
 from .hold import Hold
@@ -17,6 +20,20 @@ if TYPE_CHECKING:
 
 PATIENCE = 30.0
 """Seconds for which a message waits, at most, for another component to be up again."""
+
+
+GIVEN_UP = object()
+"""The result of a handler that was given up."""
+
+
+async def until_given_up(life: Incarnation, result: Awaitable[Any]) -> Any:
+    """Await it until it is done, or its caller's time is over (`Cancel`)."""
+    with trio.CancelScope() as life.turn:
+        try:
+            return await result
+        finally:
+            life.turn = None
+    return GIVEN_UP
 
 
 def try_answer(life: Incarnation, message: Message, error: BaseException) -> bool:
@@ -72,11 +89,13 @@ def carry_out(life: Incarnation, message: Message, error: BaseException, verdict
     match verdict:
         case Answer():
             tell(life, message, error, "failed")
+        case Repeat() if _holds_another(life):
+            tell(life, message, error, "failed")
         case Repeat():
             hold_back(life, message, verdict)
         case Crash(action=action, keep=keep):
             life.action = action
-            if keep and life.current is not None:
+            if keep and life.current is not None and not _holds_another(life):
                 hold_back(life, message, verdict)
                 life.current = None
             return False
@@ -85,11 +104,13 @@ def carry_out(life: Incarnation, message: Message, error: BaseException, verdict
     return True
 
 
+def _holds_another(life: Incarnation) -> bool:
+    """Whether a message is held back already: then this one is a timer's, which comes again anyway."""
+    return life.cell.hold is not None and life.cell.hold.message is not None
+
+
 def hold_back(life: Incarnation, message: Message, verdict: Repeat | Crash) -> None:
     """Keep a message for another try, before all that waits."""
-    if life.cell.hold is not None and life.cell.hold.message is not None:  # a timer's, while another is held back
-        life.cell.mailbox.queue.appendleft(message)
-        return
     hold = Hold(life.cell, message, verdict.history)
     if isinstance(verdict, Crash):  # for the next incarnation: this one is not to look at it
         life.cell.hold = hold.after(0)
@@ -109,7 +130,7 @@ async def answer_otherwise(life: Incarnation, message: Message, error: BaseExcep
     try:
         result = life.methods.own_method(method).function(life.actor, *args, **kwargs)
         if isawaitable(result):
-            result = await result
+            result = await until_given_up(life, result)
     except BaseException as second:
         if second.__context__ is None:
             second.__context__ = error

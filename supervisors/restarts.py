@@ -135,10 +135,10 @@ class Restarts(Detours):
         child.tries = 0
         self._emit(Exhausted(path=child.cell.path, action=str(action), why=why))
         self._alert(child, f"the restarts of {child.spec.name} are spent: {why}; now {action}")
-        if isinstance(action, Degrade) and self._degrade(child, action):
-            child.is_free = True  # what it degrades is not itself: it goes on
-            await self._restart(child)
-        elif isinstance(action, Degrade):
+        if isinstance(action, Degrade):
+            if self._degrade(child, action):  # what it degrades is not itself: it goes on, but not at once
+                child.is_free = True
+                self._try_again_slowly(child)
             await self._stop_group(child.spec.name)
         else:
             child.action = action

@@ -10,6 +10,7 @@ from ukemi import (
     ActorCrashed,
     ActorStopped,
     Backoff,
+    CallTimeout,
     CircuitBreak,
     CircuitOpen,
     Fallback,
@@ -288,3 +289,33 @@ async def test_a_down_reaches_a_half_open_child(ward: Ward, autojump_clock: Mock
         assert "down" in ward.take()
         assert await runtime.ref("a").call("who") == "a 1"
         assert runtime.ref("a").cell.mailbox.room == runtime.ref("a").cell.mailbox.bound
+
+
+@pytest.mark.rule("S14")
+async def test_only_a_message_whose_outcome_is_known_is_a_good_probe(ward: Ward, autojump_clock: MockClock) -> None:
+    class Beating(Patient):
+        async def on_start(self) -> None:
+            await super().on_start()
+            self.ctx.every(0.1, self._beat)
+
+        def _beat(self) -> None: ...
+
+        def aside(self) -> None:
+            self.ctx.stash()
+
+    a = child("a", lambda: Beating(ward), policy=TWO)
+    async with Runtime(supervisor("top", a, max_restarts=MANY)) as runtime:
+        ref = runtime.ref("a")
+        for _ in range(2):
+            await fail(runtime, ward)
+            await trio.sleep(1)
+        assert (await info(runtime)).state == "open", "what its timers do ends no row of failures"
+        await trio.sleep(9.5)
+        assert (await info(runtime)).state == "open", "nor is it the probe"
+        with pytest.raises(CallTimeout):
+            await ref.within(0.5).call("last", 100.0)
+        assert (await info(runtime)).state == "open", "nor is a call that was given up"
+        ref.cast("aside")
+        assert (await info(runtime)).state == "open", "nor what is put aside"
+        await ref.call("who")
+        assert (await info(runtime)).state == "running"

@@ -172,6 +172,24 @@ async def test_a_supervisor_may_be_stopped_when_its_restarts_are_spent(ward: War
         assert await runtime.ref("a").call("who") == "a 1"
 
 
+@pytest.mark.rule("S9")
+async def test_a_child_that_degrades_others_when_it_is_spent_is_not_restarted_again_and_again(
+    ward: Ward, autojump_clock: MockClock
+) -> None:
+    class Doomed(Patient):
+        async def on_start(self) -> None:
+            async def fail() -> None:
+                raise OSError("at once")
+
+            self.ctx.start_task(fail)
+
+    a = child("a", lambda: Doomed(ward), on_exhausted=Degrade("colours"))
+    async with Runtime(supervisor("top", a, features=[Feature("colours")])) as runtime:
+        await trio.sleep(10)
+        assert runtime.ref("a").stats().crashes < 40
+        assert Degradation.of(runtime.system).state_of("colours").degraded
+
+
 async def test_the_user_is_told_when_restarts_are_spent(ward: Ward, autojump_clock: MockClock) -> None:
     a = child("a", make(ward, "a"), on_exhausted=Stop())
     inner = supervisor("inner", child("b", make(ward, "b")), max_restarts=0)

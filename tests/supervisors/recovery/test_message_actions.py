@@ -417,3 +417,45 @@ async def test_no_policy_answers_a_caller_with_what_is_no_exception_of_its_own(
         with pytest.raises(ActorCrashed):
             await runtime.ref("a").call(method)
         assert await runtime.ref("a").call("who") == "own 1"
+
+
+async def test_a_fallback_that_hangs_is_given_up_with_its_call(ward: Ward, autojump_clock: MockClock) -> None:
+    class Hanging(Patient):
+        async def stale(self, text: str = "") -> str:
+            await trio.sleep_forever()
+            return text
+
+    async with Runtime(supervisor("top", child("a", lambda: Hanging(ward), policy=Fallback()))) as runtime:
+        ref = runtime.ref("a")
+        ward.fail("read", OSError("disk"))
+        with pytest.raises(CallTimeout):
+            await ref.within(2).call("read_async", "x")
+        assert await ref.call("who") == "own 2"
+        assert trio.current_time() == 2
+
+
+async def test_a_long_pause_ends_with_its_throttle(ward: Ward, autojump_clock: MockClock) -> None:
+    async with tree(ward, Throttle(rate=0.01, quiet=5.0)) as runtime:
+        ward.fail("once", ResourceExhausted("handles", 10, 10))
+        with pytest.raises(ResourceExhausted):
+            await runtime.ref("a").call("once")
+        await runtime.ref("a").call("who")
+        assert trio.current_time() == 5.0
+
+
+async def test_a_tick_that_fails_while_another_message_is_held_back_is_not_queued_up(
+    ward: Ward, autojump_clock: MockClock
+) -> None:
+    class Beating(Patient):
+        async def on_start(self) -> None:
+            self.ctx.every(0.1, self.beat)
+
+        @retryable
+        def beat(self) -> None:
+            raise reset()
+
+    async with Runtime(supervisor("top", child("a", lambda: Beating(ward), policy=Retry(Backoff(50, 50))))) as runtime:
+        ward.fail("again", reset())
+        runtime.ref("a").cast("again")
+        await trio.sleep(40)
+        assert runtime.ref("a").stats().waiting <= 2
