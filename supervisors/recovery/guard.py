@@ -90,7 +90,7 @@ class Guard:
             self.vitals = Vitals(Degradation.of(cell.system).report, feature.name, cell.path)
         self._has_fallback = has_fallback
         self._last = 0.0
-        """When it last failed, or was started."""
+        """When it last failed."""
         self._probe: int | None = None
         """The token of the probe that is under way."""
         self._relief: Any = None
@@ -179,10 +179,6 @@ class Guard:
         return self.cell.system.timeouts.of(operation)
 
     # --- the supervisor's side
-
-    def came_up(self) -> None:
-        """It was started."""
-        self._last = self._now()
 
     def open_circuit(self, why: str, *, seconds: float | None = None, by_hand: bool = False) -> None:
         """Let its circuit be open: by hand, or unless the failure that has led to this has opened it already."""
