@@ -32,6 +32,7 @@ from ...supervisors.alerts import ALERTS, AlertRaised
 from ...supervisors.degradation import FEATURES, FeatureDegraded, FeatureRestored, QualityChanged
 from ...supervisors.dynamic import DynamicSupervisor
 from ..metrics import Metrics
+from . import overview, terminal_methods  # noqa: F401  (they declare methods)
 from .backlog import Backlog
 from .delivery import pass_on
 from .failures import EXPECTED, as_rpc_error, cancelled, is_failure
