@@ -5,6 +5,7 @@ if __name__ == "actors":
 
 from .actor import Actor
 from .context import Context
+from .deferred import Reply
 from .errors import (
     ActorCrashed,
     ActorStopped,
@@ -27,7 +28,7 @@ from .errors import (
     UkemiError,
     UnknownMethod,
 )
-from .messages import Down, Reply
+from .messages import Down
 from .protocol import falls_back_to, retryable
 from .reasons import Exit, Reason, Shutdown
 from .ref import Ref

@@ -242,6 +242,15 @@ class Cell:
         life = self.incarnation
         return life is not None and life.is_started and not life.is_ending and life.failure is None
 
+    @property
+    def owes_answers(self) -> bool:
+        """Whether its actor has deferred calls that would be lost with it."""
+        life, recovery = self.incarnation, self.recovery
+        return life is not None and any(
+            each.is_open and (recovery is None or not recovery.gives_again(life, each.message[0]))
+            for each in life.deferred or ()
+        )
+
     async def make_room(self) -> None:
         """End the present incarnation after its message in hand, for what was prepared; the mail waits."""
         self.ask_to_stop()
@@ -288,6 +297,8 @@ class Cell:
         """Everything is let through again."""
         self.circuit = None
         self.mailbox.open()
+        if self.incarnation is not None:
+            self.incarnation.choose_path()
 
     def lets_in(self) -> bool:
         """Whether a message may enter though the mailbox is closed: it is the probe of a half-open circuit."""
@@ -346,8 +357,7 @@ class Cell:
         if hold is None:
             return []
         hold.release()
-        message = hold.message
-        return [] if message is None or (message[3] is not None and message[3].settled) else [message]
+        return hold.left()
 
     def announce(self, *, final: bool) -> None:
         """Tell those who watched the last incarnation, once (rule R6), and forget how it ended (rule X3)."""
@@ -388,19 +398,14 @@ class Cell:
         abnormal = is_abnormal(reason)
         self.crashes += abnormal
         self.state = "restarting"
-        action = incarnation.action
-        if action is None and abnormal and not attended and self.recovery is not None:
-            action = self.recovery.ended(incarnation, reason)
-        self.last_exit = exit = ChildExit(self, incarnation.number, reason, trio.current_time(), action)
+        order = incarnation.order
+        if order is None and abnormal and not attended and self.recovery is not None:
+            order = self.recovery.ended(incarnation, reason)
+        self.last_exit = exit = ChildExit(self, incarnation.number, reason, trio.current_time(), order)
         self.system.exited(self, incarnation, reason)
         refuse_cycles(self)
         if not attended:
             self.parent.child_exited(exit)
-
-    def forget_deferred(self, call: Call) -> None:
-        """A deferred reply was given."""
-        if self.incarnation is not None and self.incarnation.deferred is not None:
-            self.incarnation.deferred.pop(call, None)
 
     def refusal(self) -> Exception:
         """Why it takes no message."""
@@ -439,7 +444,7 @@ class Cell:
             path=self.path,
             state="suspended" if now is not None and now.suspended else self.state,
             incarnation=self.number,
-            waiting=len(self.mailbox) + (self.hold is not None and self.hold.message is not None),
+            waiting=len(self.mailbox) + (len(self.hold.left()) if self.hold is not None else 0),
             bound=self.mailbox.bound,
             senders=len(self.mailbox.waiting or ()) - self.mailbox.gone,
             handled=now.handled if now is not None else 0,

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple
 import trio
 
 from .errors import ActorStopped
-from .in_hand import defer, stash, unstash
-from .messages import Down, Reply, Tick
+from .in_hand import defer, message_key, stash, unstash
+from .messages import Down, Tick
 from .reasons import Exit, Reason
 
 if TYPE_CHECKING:
     from .actor import Actor
     from .cell import Cell
+    from .deferred import Reply
     from .incarnation import Incarnation
     from .ref import Ref
     from .timers import Timer
@@ -131,10 +132,21 @@ class Context:
         more_time = recovery.more_time if recovery is not None else None
         return self._incarnation.cell.system.timeouts.limit(operation, on_expiry=more_time)
 
+    @property
+    def message_key(self) -> str:
+        """Names the message in hand: the same one whenever it is given again, and never another in this runtime.
+
+        So whoever carries it out elsewhere can tell a second time from a second message. Outside a handler it is an
+        error.
+        """
+        return message_key(self._incarnation)
+
     def defer(self) -> Reply:
         """Answer the call in hand later, through the result; what the handler returns is then ignored.
 
-        For a cast, the answer goes nowhere. Outside a handler it is an error.
+        For a cast, the answer goes nowhere. Outside a handler it is an error. Where this incarnation fails before, the
+        caller is told; or the message is given again, if its method is `@retryable` and the actor has a policy that
+        retries.
         """
         return defer(self._incarnation)
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from .actor import Actor
+from .deferred import is_same
 from .reasons import Exit, Reason, is_abnormal, plain
 from .turn import is_cancelled
 
 if TYPE_CHECKING:
     from .incarnation import Incarnation
+    from .messages import Message
 
 GRACE = 1.0
 """Seconds that a killed incarnation has to end before it is a zombie."""
@@ -116,6 +118,7 @@ def over(life: Incarnation, reason: Reason) -> None:
     if life.stashed:
         cell.mailbox.unstash(life.stashed)
         life.stashed = None
+    lost = give_again(life)
     if life.begun is not None:
         drop(life.begun[1])
     cell.exited(life, reason, attended=life.is_attended or not life.is_started)
@@ -123,13 +126,30 @@ def over(life: Incarnation, reason: Reason) -> None:
         life.made.release(life, reason)
     if message is not None and (message[3] is None or not message[3].settled):
         cell.lose(message, reason)
-    for call in list(life.deferred or ()):
-        cell.lose((call.method, (), {}, call), reason)
+    for each in lost:
+        cell.lose(each, reason)
     for event in (life.ended, life.up):
         if event is not None:
             event.set()
     if life.is_started:
         life.failure = None  # whoever still holds a dead context must not keep its traceback alive (rule X3)
+
+
+def give_again(life: Incarnation) -> list[Message]:
+    """Put what it was to answer later back into the mailbox, where its cell's recovery says so; the rest."""
+    again, lost = [], []
+    recovery = life.cell.recovery
+    deferred, life.deferred = life.deferred or {}, None
+    for each in deferred:
+        if not each.is_open or (life.current is not None and is_same(each.message, life.current)):
+            continue
+        if recovery is not None and recovery.gives_again(life, each.message[0]):
+            each.call.history = each.history
+            again.append(each.message)
+        else:
+            lost.append(each.message)
+    life.cell.mailbox.give_back(again)
+    return lost
 
 
 def detach(life: Incarnation) -> None:

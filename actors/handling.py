@@ -18,7 +18,7 @@ from trio.lowlevel import checkpoint, wait_task_rescheduled
 from .errors import HandlerTimeout, Reject
 from .events import Traced
 from .hold import Hold
-from .messages import ON_DOWN, ChildExit, Message, Notice, Tick
+from .messages import ON_DOWN, ChildExit, Message, Notice, Thrown, Tick
 from .outcome import GIVEN_UP, try_answer, try_recover, until_given_up
 from .reasons import Reason, describe, plain
 from .shorten import short
@@ -119,7 +119,7 @@ async def _handle_carefully(
             call.reply(result)
         is_known = life.claimed is None and life.current is not None  # it was neither deferred nor put aside
         if recovery is not None and recovery.watches and is_known and result is not GIVEN_UP and not is_tick:
-            recovery.succeeded(name, cell.system.clock() - begun_at)
+            recovery.succeeded()
     except BaseException as error:
         leaf = plain(error)
         outcome = describe(leaf.error if isinstance(leaf, Reject) else error) if cell.traced else outcome
@@ -174,8 +174,23 @@ async def _attend(life: Incarnation) -> Reason | None:
                 life.current = life.claimed = None
         elif isinstance(signal, ChildExit):
             await life.actor._child_exited(signal)
+        elif isinstance(signal, Thrown):
+            await _take_thrown(life, signal)
         else:
             await life.actor._child_tells(signal)
+
+
+async def _take_thrown(life: Incarnation, signal: Thrown) -> None:
+    """A message that was to be answered later has failed: as if its handler had, just now."""
+    deferred = signal.deferred
+    if deferred.take() and deferred.is_open:
+        life.current, life.history = deferred.message, deferred.history
+        await _handle_carefully(life, deferred.message, _raise(signal.error))
+        life.current = life.claimed = None
+
+
+async def _raise(error: BaseException) -> None:
+    raise error
 
 
 async def _take_hold(life: Incarnation) -> bool:
@@ -184,16 +199,18 @@ async def _take_hold(life: Incarnation) -> bool:
     hold = cell.hold
     if hold is None:
         return False
-    message = hold.message
-    is_wanted = message is not None and (message[3] is None or not message[3].settled)
-    if not hold.is_due and (is_wanted or message is None):
+    left, message = hold.left(), hold.message
+    if not hold.is_due and (left or message is None):
         life.parked = life.task
         await wait_task_rescheduled(life.unpark)
         return True
     cell.hold = None
     hold.release()
+    is_wanted = message is not None and bool(left) and left[0] is message
+    cell.mailbox.give_back(left[is_wanted:])
     if message is not None and is_wanted:
         life.current, life.history = message, hold.history
+        life.keyed = None if hold.key is None else (message, hold.key)
         await _handle_carefully(life, message)
         life.current = life.claimed = None
         life.handled += 1

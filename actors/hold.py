@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from .timers import Timer
 
 
-SOON = 0.05
-"""Seconds until a message is given again that waits for what is up: at once, it might fail at once, and for ever."""
-
-
 class Hold:
     """Set it with `after` or `until_up`; once it `is_due`, its cell's actor takes it."""
 
-    __slots__ = ("_cell", "_end_listening", "_timer", "history", "is_due", "message")
+    __slots__ = ("_cell", "_end_listening", "_timer", "followers", "history", "is_due", "key", "message")
 
-    def __init__(self, cell: Cell, message: Message | None = None, history: Any = None) -> None:
+    def __init__(self, cell: Cell, message: Message | None = None, history: Any = None, key: str | None = None) -> None:
         self.message = message
         self.history = history
         """What the recovery remembers of the message's tries."""
+        self.key = key
+        """Names the message, if it is a cast whose handler has asked for that."""
+        self.followers: list[Message] = []
+        """Calls that come right behind the message, since they are given again too."""
         self.is_due = False
         self._cell = cell
         self._timer: Timer | None = None
@@ -45,12 +45,12 @@ class Hold:
             self._timer = system.timers.at(system.now() + seconds, self.be_due)
         return self
 
-    def until_up(self, path: str, at_most: float) -> Hold:
-        """Due when the actor of this path is started, or soon, if it is up already; at last after `at_most` seconds."""
+    def until_up(self, path: str, soon: float, at_most: float) -> Hold:
+        """Due when the actor of this path is started; `soon`, if it is up already; at last after `at_most` seconds."""
         system = self._cell.system
         cell = system.registry.get(path)
         if cell is not None and cell.state == "running":
-            return self.after(SOON)
+            return self.after(soon)
 
         def listener(event: Event) -> None:
             if isinstance(event, ActorStarted) and event.path == path:
@@ -64,6 +64,11 @@ class Hold:
         self.is_due = True
         self.release()
         self._cell.look()
+
+    def left(self) -> list[Message]:
+        """All that it still holds and somebody waits for, in order."""
+        held = [self.message] if self.message is not None else []
+        return [each for each in (*held, *self.followers) if each[3] is None or not each[3].settled]
 
     def release(self) -> None:
         """Nothing more will make it due."""

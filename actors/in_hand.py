@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .deferred import Deferred, Reply
 from .errors import UkemiError
-from .messages import Call, Message, Reply
+from .messages import Call, Message
 from .turn import current
 
 if TYPE_CHECKING:
     from .incarnation import Incarnation
 
 
+def _call_in_hand(life: Incarnation) -> Call | None:
+    """The call in hand, made where it is handled in its caller's turn. None for a cast."""
+    assert life.current is not None
+    name, args, kwargs, call = life.current
+    if call is None and life.is_inline:
+        call = Call(life.cell, name)
+        call.taken = True
+        life.current = (name, args, kwargs, call)
+    return call
+
+
 def _claim(life: Incarnation) -> Call | None:
     """The call in hand, which will not be answered by returning. None for a cast."""
-    assert life.current is not None
     if life.claimed is None:
-        name, args, kwargs, call = life.current
-        if call is None and life.is_inline:
-            call = Call(life.cell, name)
-            call.taken = True
-            life.current = (name, args, kwargs, call)
+        life.claimed = _call_in_hand(life)
+        if life.claimed is not None and life.is_inline:
             life.attention = True
-        life.claimed = call
     return life.claimed
 
 
@@ -30,13 +37,28 @@ def defer(life: Incarnation) -> Reply:
     """Answer the call in hand later."""
     message = _in_hand(life, "defer")
     call = _claim(life)
-    if call is None or life.is_over:  # a cast, or nobody waits any more: the answer goes nowhere
+    if life.is_over:  # nobody waits any more: the answer goes nowhere
         call = Call(life.cell, message[0])
         call.settled = True
-    else:
-        life.deferred = life.deferred or {}
-        life.deferred[call] = None
-    return Reply(call)
+        return Reply(Deferred(life, message, call))
+    assert life.current is not None
+    deferred = Deferred(life, life.current, call or Call(life.cell, message[0]), life.history)
+    life.deferred = life.deferred or {}
+    life.deferred[deferred] = None
+    return Reply(deferred)
+
+
+def message_key(life: Incarnation) -> str:
+    """What names the message in hand, whenever it is given again."""
+    message = _in_hand(life, "message_key")
+    call = _call_in_hand(life)
+    if call is None:
+        if life.keyed is None or life.keyed[0] is not message:
+            life.keyed = (message, life.cell.system.next_key())
+        return life.keyed[1]
+    if call.key is None:
+        call.key = life.cell.system.next_key()
+    return call.key
 
 
 def stash(life: Incarnation) -> None:

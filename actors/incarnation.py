@@ -37,6 +37,7 @@ from .turn import current, is_cancelled
 
 if TYPE_CHECKING:
     from .cell import Cell
+    from .deferred import Deferred
     from .protocol import Methods
     from .timers import Timer
 
@@ -54,7 +55,6 @@ class Incarnation:
 
     __slots__ = (
         "_bound_timer",
-        "action",
         "actor",
         "answers_for",
         "attention",
@@ -77,11 +77,13 @@ class Incarnation:
         "is_spawned",
         "is_started",
         "is_winding_down",
+        "keyed",
         "killed",
         "lane",
         "made",
         "methods",
         "number",
+        "order",
         "parked",
         "recent",
         "runs_inline",
@@ -103,7 +105,7 @@ class Incarnation:
         self.number = number
         self.context = contextvars.copy_context()
         self.context.run(current.set, self)
-        self.action: Any = None
+        self.order: Any = None
         """What the supervisor is to do about its end."""
         self.answers_for: BaseException | None = None
         """The failure in whose place the method in hand answers."""
@@ -115,7 +117,8 @@ class Incarnation:
         """The call in hand, once its handler has said that it will not answer by returning."""
         self.current: Message | None = None
         """The message in hand."""
-        self.deferred: dict[Call, None] | None = None
+        self.deferred: dict[Deferred, None] | None = None
+        """The messages that it will answer later, in order."""
         self.failure: Reason | None = None
         self.handled = 0
         self.handler_timeout = cell.spec.handler_timeout
@@ -130,6 +133,8 @@ class Incarnation:
         """It has a task of its own, or soon will."""
         self.is_started = False
         self.is_winding_down = False
+        self.keyed: tuple[Message, str] | None = None
+        """A cast that has asked for its name, and that."""
         self.killed = False
         self.lane: deque[Signal] | None = None
         self.parked: Task | None = None
@@ -158,9 +163,8 @@ class Incarnation:
     def choose_path(self) -> None:
         """How carefully its messages have to be handled."""
         is_watched = self.handler_timeout is not None or self.cell.traced > 0 or self.cell.pace is not None
-        recovery = self.cell.recovery
-        self.is_careful = is_watched or recovery is not None
-        self.runs_inline = not (is_watched or (recovery is not None and recovery.watches))
+        self.is_careful = is_watched or self.cell.recovery is not None
+        self.runs_inline = not is_watched and self.cell.circuit is None
         """Whether a sync message may be handled in its caller's turn, when it is idle."""
 
     @property

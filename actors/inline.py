@@ -5,21 +5,25 @@ from __future__ import annotations
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
 
+from .deadlines import set_deadline
 from .handling import PLAIN
 from .messages import Call, Message
 from .outcome import answer_otherwise, answer_to, carry_out
 from .reasons import Exit, plain
-from .recovery import AnswerBy
+from .recovery import AnswerBy, Recovery
+from .turn import current
 
 if TYPE_CHECKING:
     from .incarnation import Incarnation
     from .protocol import Method
 
 
-def run_inline(life: Incarnation, known: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def run_inline(
+    life: Incarnation, known: Method, args: tuple[Any, ...], kwargs: dict[str, Any], timeout: float | None
+) -> Any:
     """Handle a sync message in the caller's turn, in the actor's own context.
 
-    Returns the result, or a `Call` to wait for where the handler did not answer by returning.
+    `timeout` is its caller's. The result; or a `Call` to wait for, where the handler did not answer by returning.
     """
     cell = life.cell
     cell.ready = None
@@ -34,13 +38,18 @@ def run_inline(life: Incarnation, known: Method, args: tuple[Any, ...], kwargs: 
         if answer is not None:
             if life.claimed is not None:
                 life.claimed.fail(lambda: answer)
+            if cell.recovery is not None and cell.recovery.watches:
+                cell.recovery.succeeded()
             _finish_inline(life, message, None)
             raise answer from None
         if error.__traceback__ is not None:
             error.__traceback__ = error.__traceback__.tb_next
         if cell.recovery is not None and isinstance(error, Exception) and not life.killed and life.failure is None:
-            return _recover_inline(life, message, plain(error))
+            return _recover_inline(life, message, plain(error), timeout)
         return _crash_inline(life, message, plain(error))
+    recovery = cell.recovery
+    if recovery is not None and recovery.watches:
+        _was_handled(life, recovery, result)
     life.is_inline = False
     life.current = None
     life.handled += 1
@@ -48,6 +57,12 @@ def run_inline(life: Incarnation, known: Method, args: tuple[Any, ...], kwargs: 
         return _finish_inline(life, message, result)
     cell.ready = life
     return result
+
+
+def _was_handled(life: Incarnation, recovery: Recovery, result: Any) -> None:
+    """Tell of a message that was handled: not of one that was deferred, put aside, or is still to be awaited."""
+    if life.claimed is None and life.current is not None and (type(result) in PLAIN or not isawaitable(result)):
+        recovery.succeeded()
 
 
 def _crash_inline(life: Incarnation, message: Message, reason: BaseException) -> Call:
@@ -60,20 +75,22 @@ def _crash_inline(life: Incarnation, message: Message, reason: BaseException) ->
 
 def _call_inline(life: Incarnation, message: Message) -> Call:
     """What the caller waits on, now that the handler has not answered by returning; with the message, if in hand."""
-    call, life.claimed = life.claimed or Call(life.cell, message[0]), None
+    in_hand = life.current[3] if life.current is not None else None
+    call, life.claimed = life.claimed or in_hand or Call(life.cell, message[0]), None
     if life.current is not None:
         call.taken = True
         life.current = (*message[:3], call)
     return call
 
 
-def _recover_inline(life: Incarnation, message: Message, error: BaseException) -> Call:
+def _recover_inline(life: Incarnation, message: Message, error: BaseException, timeout: float | None) -> Call:
     """Do as the cell's recovery says, in the caller's turn as far as nothing has to be awaited."""
     recovery = life.cell.recovery
     assert recovery is not None
-    verdict = recovery.message_failed(life, life.current and message, error, None)
     call = _call_inline(life, message)
+    set_deadline(call, timeout, current.get(None))
     message = (*message[:3], call)
+    verdict = recovery.message_failed(life, life.current and message, error, None)
     life.is_inline = False
     if isinstance(verdict, AnswerBy):
         life.begun = (message, answer_otherwise(life, message, error, verdict.method))

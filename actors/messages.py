@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 from trio.lowlevel import Abort, RaiseCancelT, Task, reschedule
 
-from .errors import CallTimeout, UkemiError
+from .errors import CallTimeout
 
 if TYPE_CHECKING:
     from .cell import Cell
+    from .deferred import Deferred
     from .incarnation import Incarnation
     from .reasons import Reason
     from .ref import Ref
@@ -40,8 +41,10 @@ class Call:
         "deadline",
         "error",
         "extended",
+        "history",
         "is_default",
         "is_inherited",
+        "key",
         "method",
         "queued",
         "seconds",
@@ -66,6 +69,10 @@ class Call:
         """Whether nobody has named it, so that it may be lengthened."""
         self.extended = 0
         """How often it was."""
+        self.history: Any = None
+        """What the recovery remembers of its tries, while it waits in the mailbox to be given again."""
+        self.key: str | None = None
+        """Names it, once its handler has asked for that."""
         self.task: Task | None = None
         self.timer: Timer | None = None
         self.value: Any = None
@@ -143,52 +150,6 @@ class Notice(Call):
         self.queued = self.settled = True
 
 
-class Reply:
-    """The handle of a deferred reply (`ctx.defer()`). Dropping it, in any thread, fails the caller at once (rule M9).
-
-    From another thread, answer with `trio.from_thread.run_sync(reply.send, value)`.
-    """
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Call) -> None:
-        self._call = call
-
-    def send(self, value: Any) -> None:
-        """Answer the caller. Only the first answer counts."""
-        self._check_thread("send")
-        self._call.cell.forget_deferred(self._call)
-        self._call.reply(value)
-
-    def fail(self, error: Exception) -> None:
-        """Answer the caller with an exception."""
-        self._check_thread("fail")
-        self._call.cell.forget_deferred(self._call)
-        self._call.fail(lambda: error)
-
-    def _check_thread(self, what: str) -> None:
-        if not self._call.cell.system.is_here:
-            to = f"{what} a deferred reply of {self._call.cell.path}"
-            raise UkemiError(f"{to} from another thread: use trio.from_thread.run_sync(reply.{what}, …)")
-
-    def __del__(self) -> None:
-        call = self._call
-        if not call.settled:
-            call.cell.system.run_here(_fail_dropped, call)
-
-
-def _fail_dropped(call: Call) -> None:
-    call.cell.forget_deferred(call)
-    call.fail(lambda: DroppedReply(call.cell.path, call.method))
-
-
-class DroppedReply(UkemiError):
-    """A deferred reply whose handle was dropped without an answer."""
-
-    def __init__(self, path: str, method: str) -> None:
-        super().__init__(f"{path} dropped the deferred reply to {method} without an answer")
-
-
 @attrs.frozen(eq=False)
 class Down:
     """What a monitor yields, exactly once: the incarnation it watched has ended (rule R6)."""
@@ -209,7 +170,7 @@ class ChildExit:
     reason: Reason
     at: float
     """When it failed, on trio's clock, in seconds."""
-    action: Any = None
+    order: Any = None
     """What the cell's recovery says that the supervisor is to do; None: as OTP does."""
 
 
@@ -224,6 +185,14 @@ class Tick:
 
 
 @attrs.frozen(eq=False)
+class Thrown:
+    """A message that its handler was to answer later has failed."""
+
+    deferred: Deferred
+    error: BaseException
+
+
+@attrs.frozen(eq=False)
 class ChildTells:
     """What a parent is told of a child that goes on: an action for it to carry out."""
 
@@ -232,4 +201,4 @@ class ChildTells:
     failure: Any
 
 
-Signal: TypeAlias = ChildExit | ChildTells | Tick
+Signal: TypeAlias = ChildExit | ChildTells | Thrown | Tick

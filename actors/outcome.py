@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from .deferred import take_back
 from .errors import Reject, UnknownMethod
 from .hold import Hold
 from .messages import ON_DOWN, Message
@@ -43,7 +44,7 @@ def try_answer(life: Incarnation, message: Message, error: BaseException) -> boo
         return False
     tell(life, message, answer, "rejected")
     if life.cell.recovery is not None and life.cell.recovery.watches:
-        life.cell.recovery.succeeded(message[0], 0.0)
+        life.cell.recovery.succeeded()
     return True
 
 
@@ -77,11 +78,16 @@ async def try_recover(life: Incarnation, message: Message, error: BaseException)
         return False  # no policy answers a caller with a Cancelled or a Ctrl-C (rules X1, X2)
     if life.killed or life.failure is not None or is_cancelled():
         return False
-    verdict = recovery.message_failed(life, life.current and message, plain(error), life.history)
+    verdict = recovery.message_failed(life, life.current and message, plain(error), history_of(life, message))
     if isinstance(verdict, AnswerBy):
         await answer_otherwise(life, message, plain(error), verdict.method)
         return True
     return carry_out(life, message, plain(error), verdict)
+
+
+def history_of(life: Incarnation, message: Message) -> Any:
+    """What the recovery remembers of a message's tries."""
+    return life.history if life.history is not None or message[3] is None else message[3].history
 
 
 def carry_out(life: Incarnation, message: Message, error: BaseException, verdict: Verdict) -> bool:
@@ -89,14 +95,12 @@ def carry_out(life: Incarnation, message: Message, error: BaseException, verdict
     match verdict:
         case Answer():
             tell(life, message, error, "failed")
-        case Repeat() if _holds_another(life):
-            tell(life, message, error, "failed")
         case Repeat():
-            hold_back(life, message, verdict)
-        case Crash(action=action, keep=keep):
-            life.action = action
-            if keep and life.current is not None and not _holds_another(life):
-                hold_back(life, message, verdict)
+            if not hold_back(life, message, verdict):
+                tell(life, message, error, "failed")
+        case Crash(order=order, keep=keep):
+            life.order = order
+            if keep and life.current is not None and hold_back(life, message, verdict):
                 life.current = None
             return False
         case _:
@@ -104,22 +108,30 @@ def carry_out(life: Incarnation, message: Message, error: BaseException, verdict
     return True
 
 
-def _holds_another(life: Incarnation) -> bool:
-    """Whether a message is held back already: then this one is a timer's, which comes again anyway."""
-    return life.cell.hold is not None and life.cell.hold.message is not None
+def hold_back(life: Incarnation, message: Message, verdict: Repeat | Crash) -> bool:
+    """Keep a message for another try, before all that waits.
 
-
-def hold_back(life: Incarnation, message: Message, verdict: Repeat | Crash) -> None:
-    """Keep a message for another try, before all that waits."""
-    hold = Hold(life.cell, message, verdict.history)
+    Where another is held back already a call comes behind that; a timer's message, which comes again anyway, is not
+    kept: False.
+    """
+    cell, call = life.cell, message[3]
+    if cell.hold is not None and cell.hold.message is not None:
+        if call is None:
+            return False
+        take_back(life, message)
+        call.history = verdict.history
+        cell.hold.followers.append(message)
+        return True
+    take_back(life, message)
+    key = life.keyed[1] if life.keyed is not None and life.keyed[0] is message else None
+    hold = Hold(cell, message, verdict.history, key)
     if isinstance(verdict, Crash):  # for the next incarnation: this one is not to look at it
-        life.cell.hold = hold.after(0)
+        cell.hold = hold.after(verdict.delay)
     elif verdict.until_up is not None:
-        life.cell.put_hold(hold.until_up(verdict.until_up, PATIENCE))
+        cell.put_hold(hold.until_up(verdict.until_up, verdict.delay, PATIENCE))
     else:
-        life.cell.put_hold(hold.after(verdict.delay))
-    if life.claimed is not None and life.deferred is not None:
-        life.deferred.pop(life.claimed, None)
+        cell.put_hold(hold.after(verdict.delay))
+    return True
 
 
 async def answer_otherwise(life: Incarnation, message: Message, error: BaseException, method: str) -> None:
@@ -127,6 +139,7 @@ async def answer_otherwise(life: Incarnation, message: Message, error: BaseExcep
     _, args, kwargs, call = message
     other = (method, args, kwargs, call)
     life.answers_for, life.claimed = error, None
+    take_back(life, message)
     try:
         result = life.methods.own_method(method).function(life.actor, *args, **kwargs)
         if isawaitable(result):

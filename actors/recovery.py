@@ -25,7 +25,7 @@ class Answer:
 
 @attrs.frozen
 class Repeat:
-    """The message is given again after `delay` seconds, or once the actor at `until_up` has been started."""
+    """The message is given again after `delay` seconds; of an actor at `until_up` that is down, once it is started."""
 
     delay: float
     history: Any
@@ -42,12 +42,13 @@ class AnswerBy:
 
 @attrs.frozen
 class Crash:
-    """The incarnation ends; the supervisor carries out `action`, or OTP's, a restart."""
+    """The incarnation ends; the supervisor does as `order` says, or as OTP does, a restart."""
 
-    action: Any = None
+    order: Any = None
     keep: bool = False
-    """Whether the message is given again to the next incarnation."""
+    """Whether the message is given again to the next incarnation, not before `delay` seconds have passed."""
     history: Any = None
+    delay: float = 0.0
 
 
 Verdict: TypeAlias = Answer | Repeat | AnswerBy | Crash
@@ -57,16 +58,19 @@ class Recovery(Protocol):
     """Decides for one cell. It must be quick and not raise."""
 
     watches: bool
-    """Whether it is told of each message that was handled, which takes the quick paths away."""
+    """Whether it is told of each message that was handled."""
 
     def message_failed(self, life: Incarnation, message: Message | None, error: BaseException, history: Any) -> Verdict:
         """A handler has raised; `message` is None where it had put its message aside."""
 
     def ended(self, life: Incarnation, reason: Reason) -> Any:
-        """The action upon an abnormal end that no message has brought about, or on which nobody has decided."""
+        """The order upon an abnormal end that no message has brought about, or on which nobody has decided."""
 
-    def succeeded(self, method: str, seconds: float) -> None:
-        """A message was handled, if `watches`."""
+    def gives_again(self, life: Incarnation, method: str) -> bool:
+        """Whether a message that was to be answered later, and was not before its incarnation ended, is given again."""
+
+    def succeeded(self) -> None:
+        """A message was handled, or rejected, if `watches`."""
 
     def more_time(self, operation: str, seconds: float, extended: int) -> float:
         """Seconds by which the default time of an operation is lengthened; 0 for none.

@@ -20,13 +20,14 @@ from trio.lowlevel import (
     wait_task_rescheduled,
 )
 
+from .deadlines import set_deadline
 from .errors import ActorStopped, CallTimeout, MailboxFull, UkemiError
 from .handling import TURNS_PER_SECOND
 from .incarnation import Incarnation
 from .inline import run_inline
 from .messages import Call
 from .reasons import Exit
-from .turn import Turn, current
+from .turn import current
 from .waiting import check_cycle
 
 if TYPE_CHECKING:
@@ -135,11 +136,12 @@ class Ref(Generic[A_co]):
                 await checkpoint()
             clock = system.clock
             begun = clock()
-            result = run_inline(life, known, args, kwargs)
+            result = run_inline(life, known, args, kwargs, self._timeout)
             system.turns_left -= 1 + (clock() - begun) * TURNS_PER_SECOND
             if type(result) is not Call:
                 return result
-            self._set_deadline(result, current.get(None))
+            if not result.deadline:
+                set_deadline(result, self._timeout, current.get(None))
             return await self._reply(result)
         return await self._reply(self._ask(known, args, kwargs))
 
@@ -174,7 +176,7 @@ class Ref(Generic[A_co]):
             call.reply(known.function(life.actor, *args, **kwargs))
             return call
         me = current.get(None)
-        self._set_deadline(call, me)
+        set_deadline(call, self._timeout, me)
         if call.seconds <= 0:
             call.fail(lambda: CallTimeout(cell.path, call.method, max(call.seconds, 0.0), began=False))
             return call
@@ -209,21 +211,6 @@ class Ref(Generic[A_co]):
         if call.error is not None:
             raise call.error()
         return call.value
-
-    def _set_deadline(self, call: Call, me: Turn | None) -> None:
-        """By when, on trio's clock: in its own time, or its caller's if that has less left (rule M3)."""
-        system = self._cell.system
-        seconds = self._timeout
-        if seconds is None:
-            seconds = system.timeouts.of(call.method)
-            call.is_default = True
-        now = system.now()
-        call.seconds = seconds
-        call.deadline = now + seconds
-        if type(me) is Incarnation and me.current is not None:
-            asked = me.current[3]
-            if asked is not None and asked.deadline <= call.deadline and asked.seconds > 0:
-                call.seconds, call.deadline, call.is_inherited = asked.deadline - now, asked.deadline, True
 
     @overload
     def cast(self, method: Callable[Concatenate[A_co, P], Any], /, *args: P.args, **kwargs: P.kwargs) -> None: ...

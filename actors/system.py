@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import asynccontextmanager
+from itertools import count
 from random import Random
 from threading import get_ident
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import trio
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 
     from .cell import Cell
     from .incarnation import Incarnation
-    from .messages import Call, Message
+    from .messages import Message
+
+T = TypeVar("T")
 
 DEAD_LETTERS = "ukemi.dead-letters"
 """The topic of `DeadLetter` events."""
@@ -71,6 +74,7 @@ class System:
         """Seconds on trio's clock."""
         self.clock = perf_counter
         """How long a turn takes, in seconds; only differences mean something."""
+        self._keys = count(1)
         self.thread = 0
         self.token: trio.lowlevel.TrioToken | None = None
         self.turns_left: float = BATCH
@@ -97,15 +101,19 @@ class System:
         """Whether this is the thread in which the actors run."""
         return self.thread == get_ident()
 
-    def run_here(self, function: Callable[[Call], object], call: Call) -> None:
-        """Call `function(call)` in the actors' thread: at once, or soon. Nothing, where trio's run is over."""
+    def run_here(self, function: Callable[[T], object], argument: T) -> None:
+        """Call `function(argument)` in the actors' thread: at once, or soon. Nothing, where trio's run is over."""
         try:
             if self.is_here:
-                function(call)
+                function(argument)
             elif self.token is not None:
-                self.token.run_sync_soon(function, call)
+                self.token.run_sync_soon(function, argument)
         except RuntimeError:  # nobody waits any more: RunFinishedError is one, too
             pass
+
+    def next_key(self) -> str:
+        """A name that no message had before."""
+        return f"m{next(self._keys)}"
 
     def renew_turns(self) -> None:
         """The loop has turned."""

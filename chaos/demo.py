@@ -23,11 +23,11 @@ from loguru import logger
 from trio_util import periodic
 
 from ..actors.actor import Actor
+from ..actors.deferred import Reply
 from ..actors.errors import UkemiError
 from ..actors.events import Event
 from ..actors.ipc.jsonrpc import RpcError
 from ..actors.ipc.link import IpcLink, LinkSession
-from ..actors.messages import Reply
 from ..actors.ref import Ref
 from ..runtime.debug.client import Client, ClientError
 from ..runtime.runtime import Runtime

@@ -8,14 +8,15 @@ such as a bridge that passes it on to its clients. The last ones are remembered,
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import attrs
 from loguru import logger
 
-from ..actors.errors import SpecError
+from ..actors.errors import ActorCrashed, SpecError
 from ..actors.events import Event
-from .recovery.failure import Severity
+from .recovery.failure import Failure, Severity
 
 if TYPE_CHECKING:
     from ..actors.system import System
@@ -24,8 +25,13 @@ ALERTS = "ukemi.alerts"
 """The topic of `AlertRaised` events."""
 KEPT = 100
 """Alerts that are remembered."""
+REPEATED = 10.0
+"""Seconds in which one failure of one actor is told of once."""
 LONGEST = 1000
 """Characters of an alert's message."""
+
+_TOLD = "__ukemi_alerted__"
+"""What an error bears that was alerted of."""
 
 _LEVELS = {
     Severity.CRITICAL: "CRITICAL",
@@ -84,6 +90,59 @@ def raise_alert(
     logger.bind(actor=path).log(level, "{}: {}", alert.kind, alert.message)
     system.topics.publish(ALERTS, alert)
     return alert
+
+
+def alert_of_failure(system: System, path: str, failure: Failure, error: BaseException) -> None:
+    """Alert of a failure that the actor at `path` has met.
+
+    One that travels from actor to actor is told of where it was met first. The same one over and over is told of once
+    in `REPEATED` seconds, with how many there were since.
+    """
+    root = _root_of(error)
+    if getattr(root, _TOLD, False):
+        return
+    with suppress(Exception):  # it may be of any class
+        setattr(root, _TOLD, True)
+    message = f"{failure.error}: {failure.message}"
+    more = _Repeats.of(system).more((path, message), system.now())
+    if more is None:
+        return
+    if more:
+        message = f"{message} ({more} more since the last alert)"
+    raise_alert(system, path=path, severity=failure.severity, message=message, kind="failure")
+
+
+class _Repeats:
+    """When each failure was last told of, and how often it has come since. Bounded: the oldest are forgotten."""
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[str, str], tuple[float, int]] = {}
+
+    @classmethod
+    def of(cls, system: System) -> _Repeats:
+        """Those of one runtime."""
+        found: _Repeats | None = system.shared.get(cls)
+        if found is None:
+            found = system.shared[cls] = cls()
+        return found
+
+    def more(self, key: tuple[str, str], now: float) -> int | None:
+        """It is there again: how many were held back, or None if it is too soon to tell."""
+        at, held_back = self._last.pop(key, (-REPEATED, 0))
+        if now - at < REPEATED:
+            self._last[key] = at, held_back + 1
+            return None
+        self._last[key] = now, 0
+        if len(self._last) > KEPT:
+            del self._last[next(iter(self._last))]
+        return held_back
+
+
+def _root_of(error: BaseException) -> BaseException:
+    """What made an actor crash; any other error itself."""
+    while isinstance(error, ActorCrashed) and error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def last_alerts(system: System, last: int = KEPT) -> list[AlertRaised]:

@@ -26,6 +26,7 @@ from .record import Child
 from .recovery.actions import CircuitBreak, Degrade
 from .recovery.guard import CircuitClosed, Guard
 from .recovery.policy import OTP, Policy
+from .recovery.probing import ChildCircuit
 from .spec import ChildSpec, SupervisorSpec
 from .substitutes import WAY_BACK, Substitutes
 
@@ -96,21 +97,21 @@ class Detours(Substitutes):
 
     async def _open_circuit(self, child: Child, *, seconds: float | None = None, by_hand: bool = False) -> None:
         """Keep a child down for a time. What depends on it runs its fallback, or is held until it is up again."""
-        guard = self._guard_with_circuit(child)
+        circuit = self._circuit_of(child)
         to_settle = await self._take_down(child)
-        guard.open_circuit(describe(child.reason), seconds=seconds, by_hand=by_hand)
+        circuit.open(describe(child.reason), seconds=seconds, by_hand=by_hand)
         self._await_probe(child)
         for each in (child.cell.children or {}).values():
             each.close("its supervisor's circuit is open")
         self._mark_feature(child)
-        left = guard.seconds_left
+        left = circuit.seconds_left
         self._emit(CircuitOpened(path=child.cell.path, seconds=left, reason=describe(child.reason)))
         for other in to_settle:
             self._settle(other)
         await self._start_due()
 
-    def _guard_with_circuit(self, child: Child) -> Guard:
-        """A child's guard; a new one, if it has none with a circuit."""
+    def _circuit_of(self, child: Child) -> ChildCircuit:
+        """A child's circuit; a new one, in a new guard, if it has none."""
         guard = child.guard
         if guard is None or guard.circuit is None:
             last = child.spec.on_exhausted
@@ -120,7 +121,8 @@ class Detours(Substitutes):
             if child.spec.tree is None:  # what a supervisor does is not to be given up halfway, as Cancel does
                 child.cell.recovery = guard
         assert guard is not None
-        return guard
+        assert guard.circuit is not None
+        return guard.circuit
 
     def _shaken(self, child: Child) -> list[Child]:
         """All that can't go on as it is without a child, in start order: what needs it, and what needs that in turn.
@@ -162,12 +164,12 @@ class Detours(Substitutes):
 
     def _await_probe(self, child: Child) -> None:
         """A child is down; it is probed as soon as its circuit allows it."""
-        assert child.guard is not None
+        circuit = self._circuit_of(child)
         child.hold()
-        child.guard.give_probe_up()
+        circuit.give_probe_up()
         child.state = "open"
         child.cell.open_circuit()
-        left = child.guard.seconds_left
+        left = circuit.seconds_left
         if left is not None:
             child.retry = self.ctx.after(left, self._probe, child.spec.name)
 
@@ -175,19 +177,18 @@ class Detours(Substitutes):
         """The circuit has been open long enough: start the child, and let one message in."""
         child = self._children[name]
         child.hold()
-        guard = child.guard
-        assert guard is not None
+        circuit = self._circuit_of(child)
         if self._has_to_wait(child):
             child.retry = self.ctx.after(PROBE_QUIET, self._probe, name)
             return
-        if not guard.probe():  # too soon by what is lost in rounding
+        if not circuit.probe():  # too soon by what is lost in rounding
             self._await_probe(child)
             return
         child.cell.half_open_circuit()
         error = await self._start(child)
         if error is not None:
             child.reason = error
-            guard.probe_failed(error)
+            circuit.probe_failed(error)
             await self._open_circuit(child)
         elif child.state == "running" and child.cell.circuit == "half-open":
             child.retry = self.ctx.after(PROBE_QUIET, self._probe_is_over, name)
@@ -196,24 +197,20 @@ class Detours(Substitutes):
         """Nobody has called since a probe was started."""
         child = self._children[name]
         child.hold()
-        assert child.guard is not None
         if child.state == "running" and child.cell.circuit == "half-open":
-            if child.cell.lets_in() and child.guard.probe_is_quiet():
+            if child.cell.lets_in() and self._circuit_of(child).probe_is_quiet():
                 await self._circuit_closed(child)
             else:
                 child.retry = self.ctx.after(PROBE_QUIET, self._probe_is_over, name)
 
     async def _probe_ended(self, child: Child) -> None:
         """What was being probed has ended of itself, and is down."""
-        assert child.guard is not None
         child.action = None
-        child.guard.probe_failed(child.reason)
+        self._circuit_of(child).probe_failed(child.reason)
         await self._open_circuit(child)
 
     async def _close_circuit(self, child: Child) -> BaseException | None:
         """Close it by hand; the error, if the child is down and can't be started."""
-        guard = child.guard
-        assert guard is not None
         was_down = child.state == "open"
         if was_down and not self._has_to_wait(child):
             child.hold()
@@ -223,7 +220,7 @@ class Detours(Substitutes):
                 child.reason = error
                 await self._open_circuit(child)
                 return error
-        guard.end_circuit()
+        self._circuit_of(child).end()
         child.cell.close_circuit()
         if child.state == "open":  # it is started with what it waits for
             child.hold()

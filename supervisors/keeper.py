@@ -125,7 +125,7 @@ class Keeper(Actor):
         finally:
             waits.remove(cell)
         child.state = "running"
-        child.is_free = False
+        child.is_free = child.has_fallen = False
         child.up_since = trio.current_time()
         why = child.reason
         if child.failed_at is not None:

@@ -11,7 +11,7 @@ from ..actors.reasons import Exit, Reason
 from ..actors.ref import Ref
 from .backoff import Backoff
 from .circuit import CircuitInfo
-from .recovery.actions import Action
+from .recovery.actions import Action, Order
 from .spec import ChildSpec
 
 if TYPE_CHECKING:
@@ -82,6 +82,8 @@ class Child:
 
     mode: int = 0
     """0: itself; n: its nth fallback, which runs in its place."""
+    has_fallen: bool = False
+    """Its next start is that of the fallback to which it has just fallen back."""
     reasons: set[Why] = attrs.field(factory=set)
     """Why it is not, or not wholly, itself."""
     returns: int = 0
@@ -110,6 +112,11 @@ class Child:
     def does_without(self) -> bool:
         """Whether it runs its fallback for the want of what it depends on."""
         return self.mode > 0 and "dependency" in self.reasons
+
+    @property
+    def keeps_fallback(self) -> bool:
+        """Whether it runs a fallback that stays until it ends."""
+        return self.mode > 0 and self.spec.gives_way == "on restart"
 
     @property
     def fallback_name(self) -> str | None:
@@ -170,9 +177,15 @@ class Child:
         self.put_on(0)
         self.reasons.clear()
         self.returns = 0
-        if self.guard is not None:
-            self.guard.end_circuit()
+        if self.guard is not None and self.guard.circuit is not None:
+            self.guard.circuit.end()
         self.cell.close()
+
+    def failed(self, reason: Reason, order: Order | None, at: float) -> None:
+        """It has ended of itself, at that time, and this is what is to be done."""
+        self.reason, self.failed_at = reason, at
+        self.action, self.is_free = (None, False) if order is None else (order.action, order.is_bounded)
+        self.went_down(at)
 
     def went_down(self, at: float) -> None:
         """It ran until `at`. If that was a quiet time, the row of its tries is over."""

@@ -211,7 +211,9 @@ class Restarts(Detours):
         if child.is_degraded_and_down:
             self._try_again_slowly(child)
             return
-        action = child.guard.start_failed(error) if child.guard is not None else None
+        order = child.guard.start_failed(error) if child.guard is not None else None
+        action = order.action if order is not None else None
+        child.is_free = child.is_free or (order is not None and order.is_bounded)
         if isinstance(action, Degrade) and self._is_of_others(child, action):  # tried again, but not at once
             self._degrade_other(child, action)
             action = None

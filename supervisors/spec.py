@@ -20,7 +20,7 @@ from .features import Feature, check_features
 from .graph import find_cycle, start_order
 from .recovery.actions import Action, CircuitBreak, Degrade, Escalate, Fallback, Stop
 from .recovery.policy import Policy, as_policy
-from .strategy import AutoShutdown, RestartType, Strategy
+from .strategy import AutoShutdown, GivesWay, RestartType, Strategy
 
 Shutdown: TypeAlias = float | Literal["kill"] | None
 """Seconds to end in before the kill, "kill" for at once, None for no limit."""
@@ -51,6 +51,8 @@ class ChildSpec:
     """What is done about its failures; None: what its supervisor's children have, at last OTP's."""
     fallback: Fallbacks = ()
     """What takes its place, by name, in order."""
+    gives_way: GivesWay = "at once"
+    """When a fallback gives the place back: as soon as the child is well, or only once the fallback has ended."""
     feature: Feature | None = None
     """What it provides."""
     on_exhausted: Action = ESCALATE
@@ -101,6 +103,7 @@ def child_spec(name: str, factory: Callable[[], Actor], tree: TreeSpec | None = 
         raise _wrong(name, "factory", factory, "an Actor class or a function without parameters that makes an Actor")
     spec = ChildSpec(name=name, factory=factory, tree=tree, **_converted(name, factory, options))
     _check_choice(name, "restart", spec.restart, RestartType)
+    _check_choice(name, "gives_way", spec.gives_way, GivesWay)
     if spec.shutdown != "kill":
         _check_seconds(name, "shutdown", spec.shutdown, 'seconds from 0 up, "kill", or None for no limit')
     for option in ("start_timeout", "handler_timeout"):

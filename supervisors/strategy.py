@@ -10,6 +10,7 @@ from .graph import Graph, dependents
 
 Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one", "dependents"]
 RestartType: TypeAlias = Literal["permanent", "transient", "temporary"]
+GivesWay: TypeAlias = Literal["at once", "on restart"]
 AutoShutdown: TypeAlias = Literal["never", "any_significant", "all_significant"]
 
 

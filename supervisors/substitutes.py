@@ -24,6 +24,8 @@ from .spec import ChildSpec, SupervisorSpec, feature_beside, features_of
 
 WAY_BACK = Backoff(initial=1.0, maximum=60.0)
 """How soon a child is tried again that something else replaces, or that is degraded, where it has no backoff."""
+ANSWERED_BY_THEN = 1.0
+"""Seconds until the next look at what can't be replaced yet, since it has calls to answer."""
 HEALTH_EVERY = 5.0
 """Seconds between questions after the health of children that provide a feature."""
 
@@ -80,7 +82,7 @@ class Substitutes(Keeper):
             return False
         child.put_on(mode)
         child.reasons.add("failure")
-        child.is_free = True
+        child.is_free = child.has_fallen = True
         self._mark_feature(child)
         return True
 
@@ -96,6 +98,9 @@ class Substitutes(Keeper):
 
     async def _start_again(self, child: Child) -> BaseException | None:
         """Start one that is down; at once as its fallback, where its feature is degraded. The error if that fails."""
+        if child.keeps_fallback and not (child.has_fallen or child.does_without):  # that has ended
+            child.put_on(0)
+            child.reasons.discard("failure")
         if not child.mode and child.spec.fallback and self._is_off(child):
             child.put_on(1)
         return await self._start(child)
@@ -114,14 +119,14 @@ class Substitutes(Keeper):
         needed = list(child.spec.depends_on)
         while needed:
             other = self._children[needed.pop()]
-            if other.mode:
+            if other.mode and not other.keeps_fallback:
                 return True
             needed.extend(other.spec.depends_on)
         return False
 
     def _plan_swap(self, child: Child, *, at_once: bool = False) -> None:
         """See to it that what is to be in a child's place gets there: now, or later and later where that fails."""
-        if child.swap is not None or (child.back is not None and not at_once):
+        if child.swap is not None or child.keeps_fallback or (child.back is not None and not at_once):
             return
         if not child.mode and self._wanted_mode(child) is None:
             return
@@ -142,6 +147,9 @@ class Substitutes(Keeper):
         if mode is None:
             self._plan_swap(child)
             return
+        if child.cell.owes_answers:
+            child.back = self.ctx.after(ANSWERED_BY_THEN, self._try_swap, name)
+            return
         child.swap = Swap(child.cell, mode)
         child.swap.scope = self.ctx.start_task(self._make_ready, child, child.swap)
 
@@ -159,13 +167,13 @@ class Substitutes(Keeper):
                 await child.cell.make_room()
             else:
                 await child.cell.dismiss()
-                swap.failure = "it is not well enough, or no longer wanted"
+                swap.failure = "it is not well enough, or no longer wanted, or what runs has calls to answer"
         self.ctx.after(0, self._swapped, child.spec.name, swap)
 
     def _fits(self, child: Child, swap: Swap) -> bool:
         """Whether a child is still to be replaced by what is on standby, and that is well enough."""
         swap.standby = standby = child.cell.standby
-        if standby is None or not standby.is_fit or self._wanted_mode(child) != swap.mode:
+        if standby is None or not standby.is_fit or self._wanted_mode(child) != swap.mode or child.cell.owes_answers:
             return False
         feature = child.spec.feature
         return swap.mode > 0 or feature is None or feature.is_well_at(health_of(standby))

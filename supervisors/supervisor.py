@@ -179,8 +179,7 @@ class Supervisor(Restarts):
                 continue
             if each.incarnation != child.cell.number:
                 continue
-            child.reason, child.action, child.failed_at = each.reason, each.action, each.at
-            child.went_down(each.at)
+            child.failed(each.reason, each.order, each.at)
             child.stay()
             if not is_restarted(child.spec.restart, each.reason):
                 self._ended(child)

@@ -32,7 +32,7 @@ from .spec import (
     child_spec,
     policy_of,
 )
-from .strategy import AutoShutdown, RestartType, Strategy
+from .strategy import AutoShutdown, GivesWay, RestartType, Strategy
 from .supervisor import Supervisor
 
 A = TypeVar("A", bound=Actor)
@@ -52,6 +52,7 @@ def child(
     handler_timeout: float | None = None,
     policy: Policy | Action | None = None,
     fallback: Callable[[], Actor] | Mapping[str, Callable[[], Actor]] | None = None,
+    gives_way: GivesWay = "at once",
     feature: str | Feature | None = None,
     health_threshold: float | None = None,
     on_exhausted: Action = ESCALATE,
@@ -69,7 +70,9 @@ def child(
     - `policy`: what is done about its failures; an action stands for the policy that always takes it. None: the policy
       of the supervisor, or of the nearest one above that has one, at last OTP's: restart by type.
     - `fallback`: what takes its place behind the same Ref when it can't go on (rule S15): a factory, or several by
-      name, in the order in which they are tried. It answers the same messages, and gives way when the child is well.
+      name, in the order in which they are tried. It answers the same messages.
+    - `gives_way`: "at once" puts the child back in its place as soon as it is well; with "on restart" a fallback stays
+      until it has ended, since it holds something that nobody may take away, and then the child is tried first.
     - `feature`: what it provides, and `health_threshold`: the score from 0 to 1 below which that is degraded.
     - `on_exhausted`: what is done once its restarts are spent: Escalate(), CircuitBreak(…), Degrade(…) or Stop().
 
@@ -88,6 +91,7 @@ def child(
         handler_timeout=handler_timeout,
         policy=policy,
         fallback=fallback,
+        gives_way=gives_way,
         feature=feature,
         health_threshold=health_threshold,
         on_exhausted=on_exhausted,

@@ -17,8 +17,8 @@ import attrs
 import trio
 
 from ..actor import Actor
+from ..deferred import Reply
 from ..errors import Reject, ResourceExhausted
-from ..messages import Reply
 from ..ref import Ref
 from .at_once import read_at_once
 from .cache import CacheStats

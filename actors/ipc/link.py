@@ -16,8 +16,8 @@ import attrs
 import trio
 
 from ..actor import Actor
+from ..deferred import Reply
 from ..errors import IpcError
-from ..messages import Reply
 from .jsonrpc import Code, Notification, Request, Response, RpcError, decode
 from .sockets import connect_unix
 from .wire import Wire

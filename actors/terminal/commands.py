@@ -16,8 +16,8 @@ import attrs
 import trio
 
 from ..actor import Actor
+from ..deferred import Reply
 from ..errors import Reject, ResourceExhausted, UkemiError
-from ..messages import Reply
 from ..parser.stream import Piece
 from ..ref import Ref
 from .capture import Capture, Text, TextStream

@@ -17,9 +17,9 @@ import attrs
 import trio
 
 from ..actor import Actor
+from ..deferred import Reply
 from ..deliver import deliver
 from ..errors import ActorStopped, Reject, ResourceExhausted, UkemiError
-from ..messages import Reply
 from ..parser.stream import Output, StreamParser
 from ..ref import Ref
 from .integration import launch

@@ -179,6 +179,15 @@ class Alert(Action):
     """The user is told. The caller gets the error; a child that can't go on stays down."""
 
 
+@attrs.frozen
+class Order:
+    """What a supervisor is to do about the end of a child."""
+
+    action: Action
+    is_bounded: bool = False
+    """Whether the policy itself bounds how often that is done, so that it spends no window."""
+
+
 # --- checks
 
 

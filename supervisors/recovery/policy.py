@@ -90,6 +90,11 @@ class Policy:
             if row.then is not None:
                 yield row.then
 
+    @property
+    def retries(self) -> bool:
+        """Whether it ever gives a message again."""
+        return any(isinstance(action, Retry | Defer) for action in self.actions())
+
     def named_fallbacks(self) -> set[str]:
         """The handlers that its fallbacks name, and that have to be there."""
         return {action.handler for action in self.actions() if isinstance(action, Fallback) and action.handler}
@@ -158,6 +163,11 @@ def decide(policy: Policy, case: Case) -> Action:
     row = policy.row_for(case.failure.category, case.failure.severity)
     action = RESTART if row is None else _chosen(row, case)
     return CANCEL if case.deadline_running and not isinstance(action, Extend) else action
+
+
+def is_bounded(row: Row | None, action: Action) -> bool:
+    """Whether an action is a row's first, and something else follows after some tries of it."""
+    return row is not None and row.then is not None and action is row.first
 
 
 def _chosen(row: Row, case: Case) -> Action:

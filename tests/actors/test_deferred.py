@@ -12,7 +12,8 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ukemi import ActorCrashed, ActorStopped, CallTimeout, Reject, UkemiError
-from ukemi.actors.messages import Call, DroppedReply, Reply
+from ukemi.actors.deferred import Deferred, DroppedReply, Reply
+from ukemi.actors.messages import Call
 from ukemi.actors.system import System
 
 from .subject import WAYS, Boom, Outcome, Subject, Way, alone, ask
@@ -124,11 +125,14 @@ def test_kept_beyond_the_end_of_trios_run_it_harms_nobody() -> None:
     async def main() -> None:
         system = System()
         async with system.open():
-            cell: Any = SimpleNamespace(system=system, path="/x", forget_deferred=lambda call: None)
+            cell: Any = SimpleNamespace(system=system, path="/x")
+            life: Any = SimpleNamespace(cell=cell, deferred={})
             for _ in range(2):
                 call = Call(cell, "m")
                 call.task = trio.lowlevel.current_task()
-                replies.append(Reply(call))
+                deferred = Deferred(life, ("m", (), {}, call), call)
+                life.deferred[deferred] = None
+                replies.append(Reply(deferred))
 
     trio.run(main)
     replies.pop()

@@ -27,7 +27,7 @@ from ukemi import (
     child,
     supervisor,
 )
-from ukemi.actors.messages import DroppedReply
+from ukemi.actors.deferred import DroppedReply
 
 from .subject import WAYS, Boom, Subject, ask, method_for
 

@@ -90,9 +90,9 @@ def restarts(n: int, what: str = "first", **more: Any) -> Step:
     return Step(gets=CRASH, tells=f"{what} {n}, ChildRestarted", does="once, -own, +own", **more)
 
 
-def resumes(n: int, *others: str) -> Step:
+def resumes(n: int, *others: str, **more: Any) -> Step:
     """The caller gets the error, the actor goes on."""
-    return Step(gets=ERROR, tells=", ".join((*others, f"first {n}")), does="once")
+    return Step(gets=ERROR, tells=", ".join((*others, f"first {n}")), does="once", **more)
 
 
 def falls_back(to: str, tells: str) -> Step:

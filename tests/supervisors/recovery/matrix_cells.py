@@ -75,7 +75,12 @@ CELLS: tuple[Cell, ...] = (
         row="FileSystem/Critical",
         case="a disk fails under a message",
         errors=real_errors.DISK_FAILS,
-        steps=tuple(resumes(n, "AlertRaised Critical") for n in (1, 2, 3)),
+        steps=(
+            resumes(1, "AlertRaised Critical"),
+            resumes(2),
+            resumes(3, rests=11.0),
+            resumes(1, "AlertRaised Critical"),
+        ),
     ),
     Cell(
         row="FileSystem/Critical",
@@ -119,7 +124,7 @@ CELLS: tuple[Cell, ...] = (
         case="a link that breaks with each message",
         errors=real_errors.LINK_GONE,
         options={"feature": "far"},
-        max_restarts=6,
+        max_restarts=0,  # what the row itself bounds spends no window
         steps=(
             *(
                 Step(
@@ -145,7 +150,7 @@ CELLS: tuple[Cell, ...] = (
         in_a="start",
         errors=real_errors.LINK_GONE,
         options={"feature": "far"},
-        max_restarts=7,  # the kill is one
+        max_restarts=1,  # the kill is one
         steps=(
             Step(
                 fails=7,
@@ -164,20 +169,21 @@ CELLS: tuple[Cell, ...] = (
         case="a request that may be repeated",
         errors=real_errors.REQUEST_LOST,
         method="again",
+        max_restarts=0,
         steps=(
             Step(fails=3, waits=0.7, gets="own 4", tells=tries(3), does=retried(3, "again")),
             Step(
                 fails=4,
-                waits=0.7,
+                waits=0.8,
                 gets="own 1",
                 tells=f"{tries(3)}, then 4, ChildRestarted",
                 does=f"{retried(3, 'again')}, -own, +own, again",
             ),
             Step(
                 fails=5,
-                waits=0.7,
+                waits=1.0,
                 gets="own 1",
-                tells=f"{tries(3)}, then 4, then 5, ChildRestarted, ChildRestarted",
+                tells=f"{tries(3)}, then 4, ChildRestarted, then 5, ChildRestarted",
                 does=f"{retried(3, 'again')}, -own, +own, again, -own, +own, again",
             ),
         ),
@@ -194,7 +200,7 @@ CELLS: tuple[Cell, ...] = (
         case="a provider that does not say when is kept for later",
         errors=real_errors.REFUSED,
         method="again",
-        steps=(Step(gets="own 1", tells="then 1, ChildRestarted", does="again, -own, +own, again"),),
+        steps=(Step(waits=0.1, gets="own 1", tells="then 1, ChildRestarted", does="again, -own, +own, again"),),
     ),
     Cell(
         row="Network/Recoverable",
@@ -280,6 +286,7 @@ CELLS: tuple[Cell, ...] = (
         steps=(
             resumes(1),
             Step(waits=0.1, gets=ERROR, tells="then 2, QualityChanged 3 to 2", does="once", rests=0.2),
+            Step(gets=ERROR, tells="then 2", does="once", rests=4.8),
             Step(gets=ERROR, tells="then 2, QualityChanged 2 to 1", does="once"),
         ),
         back=Back(after=60.0, tells="QualityChanged 1 to 2, QualityChanged 2 to 3", does=""),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 import trio.lowlevel
@@ -312,3 +314,80 @@ def test_a_method_that_falls_back_to_nothing_is_refused_with_its_class() -> None
         class Wrong(Actor):
             @falls_back_to("nothing")
             def read(self) -> None: ...
+
+
+# --- a fallback that stays until it ends
+
+
+def stays(ward: Ward, **options: Any) -> Runtime:
+    """A child whose fallbacks give way on restart; every failure of it means the next of them."""
+    fallback = {"second": make(ward, "second"), "third": make(ward, "third")}
+    a = child("a", make(ward), policy=Fallback(), fallback=fallback, gives_way="on restart", **options)
+    b = child("b", make(ward, "b"), depends_on=["a"], policy=Fallback(), fallback={"b2": make(ward, "b2")})
+    return Runtime(supervisor("top", a, b, strategy="dependents", max_restarts=1))
+
+
+@pytest.mark.rule("S15")
+async def test_a_fallback_that_gives_way_on_restart_stays_however_well_the_child_may_be(
+    autojump_clock: MockClock, ward: Ward
+) -> None:
+    async with stays(ward) as runtime:
+        runtime.ref("a").cast("background", "broken")
+        await trio.sleep(1000)
+        assert await runtime.ref("a").call("who") == "second 1"
+        runtime.ref("a").kill()  # it has ended, so that the child itself is tried first
+        await wait_all_tasks_blocked()
+        assert await runtime.ref("a").call("who") == "own 1"
+        assert (await states(runtime))[0] == ("running", None)
+
+
+@pytest.mark.rule("S15")
+async def test_when_the_child_can_not_be_started_then_the_fallbacks_are_tried_in_order_once_more(
+    autojump_clock: MockClock, ward: Ward
+) -> None:
+    async with stays(ward) as runtime:
+        runtime.ref("a").cast("background", "broken")
+        await wait_all_tasks_blocked()
+        ward.fail("start own", OSError("still"))
+        ward.fail("start second", OSError("and this"))
+        ward.take()
+        runtime.ref("a").kill()
+        await trio.sleep(1)
+        assert [entry for entry in ward.take() if entry[1:] not in ("b", "b2")] == ["+own", "+second", "+third"]
+        assert await runtime.ref("a").call("who") == "third 1"
+
+
+@pytest.mark.rule("S15")
+async def test_it_goes_on_to_the_next_fallback_where_one_fails_of_itself(ward: Ward) -> None:
+    async with stays(ward) as runtime:
+        for _ in range(2):
+            runtime.ref("a").cast("background", "broken")
+            await wait_all_tasks_blocked()
+        assert await runtime.ref("a").call("who") == "third 1"
+        await runtime.ref("top", Supervisor).call(Supervisor.stop_child, "a")
+        await runtime.ref("top", Supervisor).call(Supervisor.restart_child, "a")
+        assert await runtime.ref("a").call("who") == "own 1"
+
+
+@pytest.mark.rule("S15")
+async def test_what_depends_on_a_fallback_that_stays_comes_back_without_it(
+    autojump_clock: MockClock, ward: Ward
+) -> None:
+    async with stays(ward) as runtime:
+        runtime.ref("a").cast("background", "broken")
+        await wait_all_tasks_blocked()
+        runtime.ref("b").cast("background", "broken too")
+        await wait_all_tasks_blocked()
+        assert await states(runtime) == [("degraded", "second"), ("degraded", "b2")]
+        await trio.sleep(2)
+        assert await states(runtime) == [("degraded", "second"), ("running", None)]
+
+
+def test_when_a_fallback_gives_way_is_one_of_two() -> None:
+    with pytest.raises(SpecError, match="gives_way='never' must be one of 'at once', 'on restart'"):
+        child("a", Patient, gives_way="never")  # type: ignore[arg-type]
+
+
+async def states(runtime: Runtime) -> list[tuple[str, str | None]]:
+    infos = await runtime.ref("top", Supervisor).call(Supervisor.children)
+    return [(info.state, info.fallback) for info in infos]

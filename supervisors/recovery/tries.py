@@ -1,0 +1,71 @@
+"""How often what has been tried: of one message, and of one child. Pure; the time is passed in, in seconds.
+
+Tries are counted by the row of the policy that they belong to, so that all failures which one row is about share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeAlias
+
+import attrs
+
+from .failure import Category, Severity
+
+Key: TypeAlias = tuple[Category | None, Severity | None]
+"""A row's."""
+
+QUIET = 5.0
+"""Seconds without a failure after which the tries of a child count from 0 again."""
+
+_NONE: Mapping[Key, int] = MappingProxyType({})
+
+
+@attrs.frozen
+class History:
+    """Of one message that has failed. It travels with the message, from one incarnation to the next."""
+
+    tries: Mapping[Key, int] = _NONE
+    deferred: int = 0
+    """How often it was deferred, and when that was first done."""
+    deferred_since: float | None = None
+
+    def tried(self, key: Key) -> int:
+        """How often, under this row."""
+        return self.tries.get(key, 0)
+
+    def again(self, key: Key) -> History:
+        """With one try more under this row."""
+        return attrs.evolve(self, tries={**self.tries, key: self.tried(key) + 1})
+
+    def defer(self, now: float) -> History:
+        """Deferred once more."""
+        since = self.deferred_since if self.deferred_since is not None else now
+        return attrs.evolve(self, deferred=self.deferred + 1, deferred_since=since)
+
+
+class Tries:
+    """Of one child, whatever the message. They count from 0 again after a quiet time."""
+
+    def __init__(self) -> None:
+        self._tries: dict[Key, int] = {}
+        self._last = 0.0
+
+    def failed(self, now: float) -> None:
+        """The child has failed."""
+        if now - self._last >= QUIET:
+            self._tries.clear()
+        self._last = now
+
+    def tried(self, key: Key) -> int:
+        """How often, under this row."""
+        return self._tries.get(key, 0)
+
+    def again(self, key: Key) -> None:
+        """Once more."""
+        self._tries[key] = self.tried(key) + 1
+
+    def clear(self) -> None:
+        """What was before does not count any more."""
+        self._tries.clear()
