@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction, unwrap
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from .errors import UkemiError
@@ -27,12 +28,12 @@ class Actor:
     be quick, since it runs without a pause. What the runtime offers is on `self.ctx`, from `on_start` on. Whatever a
     handler raises ends this incarnation, and the supervisor decides what next; `raise Reject(error)` only answers.
 
-    Each hook may be sync or async:
+    Each hook but the last may be sync or async:
 
     - `on_start()`: before the first message; the parent waits for it. An exception is a failed start.
     - `on_stop(reason)`: last of all, after the background tasks have ended; after a crash too, not after a kill.
     - `on_down(down)`: something that `ctx.monitor` watches has ended.
-    - `health()`: a score from 0.0 (useless) to 1.0 (well).
+    - `health()`: a score from 0.0 (useless) to 1.0 (well), told at once.
     """
 
     if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Actor:
         super().__init_subclass__(**kwargs)
         if "ctx" in vars(cls):
             raise TypeError(f"{cls.__qualname__} defines 'ctx', which is where the runtime's offers are; rename it")
+        if iscoroutinefunction(unwrap(cls.health)):
+            raise TypeError(f"{cls.__qualname__}.health is async; it tells at once how the actor does: make it a def")
         cls._ukemi_methods = Methods(cls, _RESERVED)
 
     def on_start(self) -> Any:

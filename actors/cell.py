@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import trio
 
-from .errors import ActorCrashed, ActorStopped, CircuitOpen
-from .hold import Hold
+from .errors import ActorCrashed, ActorStopped
+from .gate import Gate
 from .incarnation import Incarnation
 from .mailbox import Mailbox
 from .messages import Call, ChildExit, Down, Message
@@ -41,11 +41,10 @@ class Cell:
     __slots__ = (
         "__weakref__",
         "children",
-        "circuit",
         "crashes",
         "factory",
+        "gate",
         "held_up_by",
-        "hold",
         "incarnation",
         "last_crash",
         "last_exit",
@@ -53,7 +52,6 @@ class Cell:
         "methods",
         "name",
         "number",
-        "pace",
         "parent",
         "path",
         "ready",
@@ -65,7 +63,6 @@ class Cell:
         "traced",
         "uid",
         "watchers",
-        "why_closed",
     )
 
     def __init__(self, system: System, spec: Startable, parent: Parent) -> None:
@@ -85,14 +82,10 @@ class Cell:
         """Of the present or last incarnation."""
         self.held_up_by: tuple[Cell, ...] = ()
         """Those that have to end before its next incarnation begins."""
-        self.hold: Hold | None = None
+        self.gate = Gate(self)
         """What stands before the mailbox."""
-        self.pace: float | None = None
-        """Seconds between two messages, while it is throttled."""
         self.recovery: Recovery | None = None
         """What is done about failures, if not OTP's restart."""
-        self.circuit: Literal["open", "half-open"] | None = None
-        """None is closed: everything is let through."""
         self.number = 0
         self.crashes = 0
         self.state: CellState = "stopped"
@@ -106,7 +99,6 @@ class Cell:
         """How the last incarnation ended, until it was told."""
         self.children: dict[str, Cell] | None = None
         self.watchers: dict[Monitor, None] | None = None
-        self.why_closed = "is not running"
         self._join_registry()
 
     def _join_registry(self) -> None:
@@ -140,8 +132,7 @@ class Cell:
         self.held_up_by = ()
         self.number += 1
         self.state = "starting"
-        if self.circuit is None:
-            self.mailbox.open()
+        self.gate.open()
         incarnation = self.incarnation = Incarnation(self, self.number)
         try:
             await incarnation.start()
@@ -187,20 +178,27 @@ class Cell:
     def await_restart(self) -> None:
         """It is down and will be started again: the mail waits."""
         self.state = "restarting"
-        if self.circuit is None:
-            self.mailbox.open()
+        self.gate.open()
         self.announce(final=False)
 
-    def close(self, why: str = "is not running") -> None:
-        """It is down and stays down until its parent says otherwise: whoever waits is told (rules R3, R7, S12)."""
+    def close(self, why: str = "is not running", *, shut_off_by: str | None = None) -> None:
+        """It is down and stays down until its parent says otherwise: whoever waits is told (rules R3, R7, S12).
+
+        `shut_off_by` is the path of a supervisor whose circuit is open: then that is what they are told.
+        """
         self.state = "stopped"
-        self.circuit = None
-        self.why_closed = why
-        for message in (*self._unhold(), *self.mailbox.close()):
-            self.refuse(message, why)
+        self.gate.close(why, shut_off_by)
         self.announce(final=True)
         for child in (self.children or {}).values():
-            child.close(why)
+            child.close(why, shut_off_by=shut_off_by)
+
+    def shut_off(self) -> None:
+        """It is down for a time, with its circuit open, and so is all that is below it."""
+        self.state = "open"
+        self.gate.open_circuit()
+        self.announce(final=False)
+        for child in (self.children or {}).values():
+            child.close("is down with its supervisor", shut_off_by=self.path)
 
     def retire(self) -> None:
         """This cell will never run again; a later one of the same name is another (rule R1)."""
@@ -268,82 +266,16 @@ class Cell:
         standby.incarnation = standby.ready = None
         self.factory, self.number, self.state = standby.factory, standby.number, "running"
         self.incarnation, self.methods = life, life.methods
-        if self.circuit is None:
-            self.mailbox.open()
+        self.gate.open()
         self.mailbox.take_from(standby.mailbox)
         life.move_to(self)
         return True
 
-    # --- a circuit (rule S14)
-
-    def open_circuit(self) -> None:
-        """It is down for a time: calls fail at once, queued ones too; accepted casts are kept, new ones are lost."""
-        self.state, self.circuit = "open", "open"
-        held = self._unhold()
-        for message in self.mailbox.shut():
-            self._turn_call_away(message)
-        for message in held:
-            if message[3] is None:
-                self.mailbox.queue.appendleft(message)
-            else:
-                self._turn_call_away(message)
-        self.announce(final=False)
-
-    def half_open_circuit(self) -> None:
-        """One message at a time is let in as a probe: what was kept, then whoever comes first."""
-        self.circuit = "half-open"
-
-    def close_circuit(self) -> None:
-        """Everything is let through again."""
-        self.circuit = None
-        self.mailbox.open()
-        if self.incarnation is not None:
-            self.incarnation.choose_path()
-
-    def lets_in(self) -> bool:
-        """Whether a message may enter though the mailbox is closed: it is the probe of a half-open circuit."""
-        life = self.incarnation
-        return (
-            self.circuit == "half-open"
-            and life is not None
-            and life.is_started
-            and life.current is None
-            and self.hold is None
-            and not self.mailbox.queue
-        )
-
-    def _turn_call_away(self, message: Message) -> None:
-        call = message[3]
-        if call is not None:
-            call.fail(lambda: CircuitOpen(self.path))
-
-    # --- what stands before the mailbox
-
-    def put_hold(self, hold: Hold) -> None:
-        """Let later mail wait until this is due."""
-        if self.hold is not None:
-            self.hold.release()
-        self.hold = hold
-        self.look()
-
-    def throttle(self, seconds: float | None) -> None:
-        """Let its messages through at this distance, or again as they come."""
-        self.pace = seconds
-        if seconds is not None and self.hold is None:
-            self.put_hold(Hold(self).after(seconds))
-        elif seconds is None and self.hold is not None and self.hold.message is None:
-            self.hold.be_due()
-        if self.incarnation is not None:
-            self.incarnation.choose_path()
-
-    def release_hold(self, call: Call) -> None:
-        """The caller of a message in hand has gone; held back, it is not wanted any more."""
-        if self.hold is not None and self.hold.message is not None and self.hold.message[3] is call:
-            self.hold.be_due()
+    # --- what is not in the mailbox
 
     def give_up(self, call: Call) -> None:
         """The time of a call that had begun is over; with a recovery, so is its handler (`Cancel`)."""
-        self.release_hold(call)
+        self.gate.let_go(call)
         if self.recovery is not None and self.incarnation is not None:
             self.incarnation.give_up(call)
 
@@ -351,13 +283,6 @@ class Cell:
         """Let its actor look at what is not in the mailbox."""
         if self.incarnation is not None and not self.incarnation.is_over:
             self.incarnation.look()
-
-    def _unhold(self) -> list[Message]:
-        hold, self.hold = self.hold, None
-        if hold is None:
-            return []
-        hold.release()
-        return hold.left()
 
     def announce(self, *, final: bool) -> None:
         """Tell those who watched the last incarnation, once (rule R6), and forget how it ended (rule X3)."""
@@ -380,7 +305,7 @@ class Cell:
     def suspend(self, on: bool) -> None:
         """Let its present incarnation take no message, or take them again; the mail waits. Raises ActorStopped."""
         if self.incarnation is None:
-            raise ActorStopped(self.path, self.why_closed if self.state == "stopped" else "is not running")
+            raise ActorStopped(self.path, self.gate.why_closed if self.state == "stopped" else "is not running")
         self.incarnation.suspend(on)
 
     # --- the incarnation's side
@@ -407,24 +332,6 @@ class Cell:
         if not attended:
             self.parent.child_exited(exit)
 
-    def refusal(self) -> Exception:
-        """Why it takes no message."""
-        return ActorStopped(self.path, self.why_closed) if self.circuit is None else CircuitOpen(self.path)
-
-    def turn_away(self, name: str) -> None:
-        """A cast finds the mailbox closed: an error, or, while the circuit is open, a dead letter."""
-        if self.circuit is None:
-            raise self.refusal()
-        self.system.dead_letter(self.path, name, "its circuit is open")
-
-    def refuse(self, message: Message, why: str) -> None:
-        """Tell a caller that its message won't be handled; a cast becomes a dead letter."""
-        name, _, _, call = message
-        if call is None:
-            self.system.dead_letter(self.path, name, why)
-        else:
-            call.fail(lambda: ActorStopped(self.path, why))
-
     def lose(self, message: Message, reason: Reason) -> None:
         """The message in hand died with its incarnation (rule R4)."""
         name, _, _, call = message
@@ -444,7 +351,7 @@ class Cell:
             path=self.path,
             state="suspended" if now is not None and now.suspended else self.state,
             incarnation=self.number,
-            waiting=len(self.mailbox) + (len(self.hold.left()) if self.hold is not None else 0),
+            waiting=len(self.mailbox) + (len(self.gate.hold.left()) if self.gate.hold is not None else 0),
             bound=self.mailbox.bound,
             senders=len(self.mailbox.waiting or ()) - self.mailbox.gone,
             handled=now.handled if now is not None else 0,

@@ -17,7 +17,6 @@ from trio.lowlevel import checkpoint, wait_task_rescheduled
 
 from .errors import HandlerTimeout, Reject
 from .events import Traced
-from .hold import Hold
 from .messages import ON_DOWN, ChildExit, Message, Notice, Thrown, Tick
 from .outcome import GIVEN_UP, try_answer, try_recover, until_given_up
 from .reasons import Reason, describe, plain
@@ -127,8 +126,7 @@ async def _handle_carefully(
             raise
     finally:
         life.answers_for = life.history = None
-        if cell.pace is not None and life.cell.hold is None:
-            life.cell.put_hold(Hold(life.cell).after(cell.pace))
+        life.cell.gate.keep_pace()
         if timer is not None:
             timer.cancel()
         if cell.traced:
@@ -155,7 +153,7 @@ async def _attend(life: Incarnation) -> Reason | None:
             life.current = life.claimed = None
             continue
         stop = life.stop_request
-        if stop is not None and not (stop.drain and (life.cell.mailbox.queue or life.cell.hold)):
+        if stop is not None and not (stop.drain and (life.cell.mailbox.queue or life.cell.gate.hold)):
             return stop.reason
         if life.suspended:
             life.parked = life.task
@@ -196,7 +194,7 @@ async def _raise(error: BaseException) -> None:
 async def _take_hold(life: Incarnation) -> bool:
     """Give the message that was held back again, if it is due; else wait. Whether there was anything to take."""
     cell = life.cell
-    hold = cell.hold
+    hold = cell.gate.hold
     if hold is None:
         return False
     left, message = hold.left(), hold.message
@@ -204,7 +202,7 @@ async def _take_hold(life: Incarnation) -> bool:
         life.parked = life.task
         await wait_task_rescheduled(life.unpark)
         return True
-    cell.hold = None
+    cell.gate.hold = None
     hold.release()
     is_wanted = message is not None and bool(left) and left[0] is message
     cell.mailbox.give_back(left[is_wanted:])

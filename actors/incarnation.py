@@ -162,9 +162,9 @@ class Incarnation:
 
     def choose_path(self) -> None:
         """How carefully its messages have to be handled."""
-        is_watched = self.handler_timeout is not None or self.cell.traced > 0 or self.cell.pace is not None
+        is_watched = self.handler_timeout is not None or self.cell.traced > 0 or self.cell.gate.pace is not None
         self.is_careful = is_watched or self.cell.recovery is not None
-        self.runs_inline = not is_watched and self.cell.circuit is None
+        self.runs_inline = not is_watched and self.cell.gate.circuit is None
         """Whether a sync message may be handled in its caller's turn, when it is idle."""
 
     @property
@@ -245,7 +245,7 @@ class Incarnation:
         if self.stop_request is None:
             cell.state = "running"
         cell.system.events.emit(ActorStarted(path=cell.path, incarnation=self.number))
-        if cell.hold is not None:
+        if cell.gate.hold is not None:
             self.attention = True
         if cell.mailbox.queue or self.attention:
             self.wake()

@@ -131,7 +131,7 @@ class Call:
         if not self.taken:
             self.cell.mailbox.withdraw(self)
         else:
-            self.cell.release_hold(self)
+            self.cell.gate.let_go(self)
         return Abort.SUCCEEDED
 
 

@@ -114,23 +114,23 @@ def hold_back(life: Incarnation, message: Message, verdict: Repeat | Crash) -> b
     Where another is held back already a call comes behind that; a timer's message, which comes again anyway, is not
     kept: False.
     """
-    cell, call = life.cell, message[3]
-    if cell.hold is not None and cell.hold.message is not None:
+    cell, gate, call = life.cell, life.cell.gate, message[3]
+    if gate.hold is not None and gate.hold.message is not None:
         if call is None:
             return False
         take_back(life, message)
         call.history = verdict.history
-        cell.hold.followers.append(message)
+        gate.hold.followers.append(message)
         return True
     take_back(life, message)
     key = life.keyed[1] if life.keyed is not None and life.keyed[0] is message else None
     hold = Hold(cell, message, verdict.history, key)
     if isinstance(verdict, Crash):  # for the next incarnation: this one is not to look at it
-        cell.hold = hold.after(verdict.delay)
+        gate.hold = hold.after(verdict.delay)
     elif verdict.until_up is not None:
-        cell.put_hold(hold.until_up(verdict.until_up, verdict.delay, PATIENCE))
+        gate.put_hold(hold.until_up(verdict.until_up, verdict.delay, PATIENCE))
     else:
-        cell.put_hold(hold.after(verdict.delay))
+        gate.put_hold(hold.after(verdict.delay))
     return True
 
 

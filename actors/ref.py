@@ -166,10 +166,9 @@ class Ref(Generic[A_co]):
         mailbox = cell.mailbox
         is_probe = False
         if mailbox.is_closed:
-            is_probe = cell.lets_in()
+            is_probe = cell.gate.lets_in()
             if not is_probe:
-                refusal = cell.refusal()
-                call.fail(lambda: refusal)
+                call.fail(cell.gate.refusal())
                 return call
         life = cell.incarnation
         if known.at_once and life is not None and hasattr(life, "actor"):  # while it starts, too
@@ -229,8 +228,8 @@ class Ref(Generic[A_co]):
         if len(queue) >= mailbox.room:
             if not mailbox.is_closed:
                 raise MailboxFull(cell.path, mailbox.bound)
-            if not cell.lets_in():
-                cell.turn_away(known.name)
+            if not cell.gate.lets_in():
+                cell.gate.turn_away(known.name)
                 return
         queue.append((known.name, args, kwargs, None))
         if life is not None:
@@ -252,7 +251,7 @@ class Ref(Generic[A_co]):
             return
         known = self._known(method, args, kwargs)
         if not await mailbox.put_waiting((known.name, args, kwargs, None)).wait():
-            cell.turn_away(known.name)
+            cell.gate.turn_away(known.name)
 
     def _known(self, method: MethodKey, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Method:
         known = self._cell.methods[method]

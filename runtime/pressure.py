@@ -163,10 +163,8 @@ class Relief(Actor):
                 self._try(due, lambda: self._throttle(throttle, None if due.is_back else 1 / throttle.rate))
 
     def _throttle(self, throttle: ThrottleMail, seconds: float | None) -> None:
-        """Let the mail through at this distance, or as it comes; but a throttle of somebody else's is not ended."""
-        cell = self.ctx.find(throttle.actor).cell
-        if cell.pace != seconds and (seconds is not None or cell.pace == 1 / throttle.rate):
-            cell.throttle(seconds)
+        """Let the mail through at this distance, or, as far as this row cares, as it comes."""
+        self.ctx.find(throttle.actor).cell.gate.throttle((self.ctx.path, throttle), seconds)
 
     async def _tell(self, due: Due) -> None:
         told = due.row.back if due.is_back else due.row.do

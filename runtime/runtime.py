@@ -30,7 +30,8 @@ from ..actors.system import System
 from ..actors.timeouts import Timeouts
 from ..actors.wire import WireRef
 from ..supervisors.degradation import Degradation
-from ..supervisors.spec import ChildSpec, check_whole
+from ..supervisors.names import check_whole
+from ..supervisors.spec import ChildSpec
 from ..supervisors.tree import supervisor
 from .metrics import Metrics
 from .nodes import Node, node_of

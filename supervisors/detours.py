@@ -50,8 +50,8 @@ class Detours(Substitutes):
     def _add(self, spec: ChildSpec) -> Child:
         child = super()._add(spec)
         child.cell.standby = None
-        if child.cell.circuit is not None:  # a supervisor that comes back begins with all of them closed
-            child.cell.close_circuit()
+        if child.cell.gate.circuit is not None:  # a supervisor that comes back begins with all of them closed
+            child.cell.gate.close_circuit()
         if spec.tree is None:
             child.guard = child.cell.recovery = self._guard(child, self._policy_of(spec))
         return child
@@ -101,8 +101,6 @@ class Detours(Substitutes):
         to_settle = await self._take_down(child)
         circuit.open(describe(child.reason), seconds=seconds, by_hand=by_hand)
         self._await_probe(child)
-        for each in (child.cell.children or {}).values():
-            each.close("its supervisor's circuit is open")
         self._mark_feature(child)
         left = circuit.seconds_left
         self._emit(CircuitOpened(path=child.cell.path, seconds=left, reason=describe(child.reason)))
@@ -157,7 +155,7 @@ class Detours(Substitutes):
             child.is_held = True
 
     def _await_start(self, child: Child) -> None:
-        if child.cell.circuit is None:
+        if child.cell.gate.circuit is None:
             super()._await_start(child)
         else:  # it was being probed, and is probed again
             self._await_probe(child)
@@ -168,7 +166,7 @@ class Detours(Substitutes):
         child.hold()
         circuit.give_probe_up()
         child.state = "open"
-        child.cell.open_circuit()
+        child.cell.shut_off()
         left = circuit.seconds_left
         if left is not None:
             child.retry = self.ctx.after(left, self._probe, child.spec.name)
@@ -184,21 +182,21 @@ class Detours(Substitutes):
         if not circuit.probe():  # too soon by what is lost in rounding
             self._await_probe(child)
             return
-        child.cell.half_open_circuit()
+        child.cell.gate.half_open_circuit()
         error = await self._start(child)
         if error is not None:
             child.reason = error
             circuit.probe_failed(error)
             await self._open_circuit(child)
-        elif child.state == "running" and child.cell.circuit == "half-open":
+        elif child.state == "running" and child.cell.gate.circuit == "half-open":
             child.retry = self.ctx.after(PROBE_QUIET, self._probe_is_over, name)
 
     async def _probe_is_over(self, name: str) -> None:
         """Nobody has called since a probe was started."""
         child = self._children[name]
         child.hold()
-        if child.state == "running" and child.cell.circuit == "half-open":
-            if child.cell.lets_in() and self._circuit_of(child).probe_is_quiet():
+        if child.state == "running" and child.cell.gate.circuit == "half-open":
+            if child.cell.gate.lets_in() and self._circuit_of(child).probe_is_quiet():
                 await self._circuit_closed(child)
             else:
                 child.retry = self.ctx.after(PROBE_QUIET, self._probe_is_over, name)
@@ -214,14 +212,14 @@ class Detours(Substitutes):
         was_down = child.state == "open"
         if was_down and not self._has_to_wait(child):
             child.hold()
-            child.cell.half_open_circuit()
+            child.cell.gate.half_open_circuit()
             error = await self._start(child)
             if error is not None:
                 child.reason = error
                 await self._open_circuit(child)
                 return error
         self._circuit_of(child).end()
-        child.cell.close_circuit()
+        child.cell.gate.close_circuit()
         if child.state == "open":  # it is started with what it waits for
             child.hold()
             child.state = "stopped"
@@ -231,7 +229,7 @@ class Detours(Substitutes):
 
     async def _circuit_closed(self, child: Child) -> None:
         """Let the others know; unless it is open again, since news of it may come late."""
-        if child.cell.circuit is not None:
+        if child.cell.gate.circuit is not None:
             return
         self._emit(CircuitShut(path=child.cell.path))
         if child.state == "running":

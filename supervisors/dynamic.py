@@ -32,6 +32,7 @@ class DynamicSupervisor(Supervisor):
             raise SpecError(f"{spec.name!r}: depends_on={spec.depends_on!r} must be empty under a dynamic supervisor")
         if spec.significant:
             raise SpecError(f"{spec.name!r}: significant=True must be False under a dynamic supervisor")
+        self._check_names(spec)
         self._check_room()
 
     @local

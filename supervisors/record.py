@@ -96,7 +96,7 @@ class Child:
     @property
     def is_met(self) -> bool:
         """Whether what depends on it may run."""
-        return (self.state == "running" and self.cell.circuit is None) or self.is_done
+        return (self.state == "running" and self.cell.gate.circuit is None) or self.is_done
 
     @property
     def is_due(self) -> bool:
@@ -129,7 +129,7 @@ class Child:
         return ChildInfo(self.spec.name, self._shown_state(), self.restarts, self.cell.ref, self.fallback_name, circuit)
 
     def _shown_state(self) -> ChildState:
-        if self.cell.circuit is not None:
+        if self.cell.gate.circuit is not None:
             return "open"
         if self.reasons and self.state in ("running", "restarting"):
             return "degraded"

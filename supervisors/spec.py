@@ -204,32 +204,6 @@ def features_below(spec: TreeSpec) -> list[Feature]:
     return [*features_of(spec), *below]
 
 
-def check_whole(root: ChildSpec) -> None:
-    """Raise SpecError for what can only be seen of a whole tree: names of features and of restart targets."""
-    assert root.tree is not None
-    features = features_below(root.tree)
-    check_features(features, whole=True)
-    known = {feature.name for feature in features}
-    paths = dict(_paths(root, ""))
-    for path, spec in paths.items():
-        for policy in (spec.policy, spec.tree.policy if spec.tree is not None else None):
-            if policy is None:
-                continue
-            for name in sorted(policy.named_features() - known):
-                raise SpecError(f"{path}: its policy degrades {name!r}, which is no feature of this tree")
-            for target in sorted(policy.named_targets()):
-                if target.startswith("/") and target not in paths:
-                    raise SpecError(f"{path}: its policy restarts {target!r}, which is not in this tree")
-
-
-def _paths(spec: ChildSpec, above: str) -> Iterable[tuple[str, ChildSpec]]:
-    path = f"{above}/{spec.name}"
-    yield path, spec
-    if isinstance(spec.tree, SupervisorSpec):
-        for item in spec.tree.children:
-            yield from _paths(item, path)
-
-
 def check_name(name: object) -> None:
     """Raise SpecError if this can't be part of a path."""
     if not isinstance(name, str) or name in ("", ".", "..") or "/" in name or not name.isprintable():
@@ -283,12 +257,19 @@ def _check_recovery(spec: ChildSpec) -> None:
         raise _wrong(name, "on_exhausted", spec.on_exhausted, right)
     if spec.on_exhausted == Degrade() and spec.feature is None and not spec.fallback:
         raise _wrong(name, "on_exhausted", spec.on_exhausted, "of a child with a feature or a fallback")
-    if spec.policy is None or not (isinstance(spec.factory, type) and issubclass(spec.factory, Actor)):
+    known = handlers_of(spec)
+    if spec.policy is None or known is None:
         return
-    known = {name for name, _ in spec.fallback} | set(spec.factory._ukemi_methods.own)
     for handler in sorted(spec.policy.named_fallbacks() - known):
-        where = f"a method of {spec.factory.__qualname__} or one of its fallbacks"
+        where = f"a method of {getattr(spec.factory, '__qualname__', '')} or one of its fallbacks"
         raise _wrong(name, "policy", Fallback(handler), f"{where}, which are: {', '.join(sorted(known)) or 'none'}")
+
+
+def handlers_of(spec: ChildSpec) -> set[str] | None:
+    """What a child's failures may be handled by: its methods and fallbacks; None where its class can't be told."""
+    if not (isinstance(spec.factory, type) and issubclass(spec.factory, Actor)):
+        return None
+    return {name for name, _ in spec.fallback} | set(spec.factory._ukemi_methods.own)
 
 
 def _names(name: str, depends_on: object) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ class Substitutes(Keeper):
             self._emit(FellBack(path=child.cell.path, fallback=child.fallback_name, reason=reason))
             self._plan_swap(child)
             return
-        if child.cell.circuit is None:
+        if child.cell.gate.circuit is None:
             self._is_itself(child)
         self._plan_swap(child, at_once=True)
 
@@ -208,7 +208,7 @@ class Substitutes(Keeper):
         if mode:
             self._plan_swap(child)
             return
-        if child.cell.circuit is None:
+        if child.cell.gate.circuit is None:
             self._is_itself(child)
         for other in self._below(child):
             if other.mode:

@@ -17,11 +17,13 @@ from ..actors.messages import ChildExit, ChildTells
 from ..actors.protocol import at_once, local
 from ..actors.reasons import Exit, Reason, Shutdown, is_abnormal
 from ..actors.ref import Ref
+from .degradation import Degradation
 from .errors import ChildStateError, StartFailed
+from .names import check_names, paths_of
 from .record import Child, ChildInfo
 from .recovery.actions import Escalate, Restart
 from .restarts import Restarts
-from .spec import ChildSpec, check_sibling
+from .spec import ChildSpec, check_sibling, features_below
 from .strategy import is_restarted, restart_roots, triggers_shutdown
 
 __all__ = ["ChildInfo", "Supervisor"]
@@ -126,7 +128,7 @@ class Supervisor(Restarts):
     async def close_circuit(self, name: str) -> None:
         """Close a child's circuit by hand, and start it if it is down. StartFailed if that fails: it stays open."""
         child = self._child(name)
-        if child.cell.circuit is None:
+        if child.cell.gate.circuit is None:
             raise Reject(ChildStateError(name, child.state, "; its circuit is not open"))
         error = await self._close_circuit(child)
         if error is not None:
@@ -184,7 +186,7 @@ class Supervisor(Restarts):
             if not is_restarted(child.spec.restart, each.reason):
                 self._ended(child)
                 self._do_beside(child)
-            elif child.cell.circuit is not None:
+            elif child.cell.gate.circuit is not None:
                 failed_probes.append(child)
             else:
                 failed[each.cell.name] = None
@@ -244,6 +246,16 @@ class Supervisor(Restarts):
     def _check_new(self, spec: ChildSpec) -> None:
         siblings = {name: child.spec for name, child in self._children.items()}
         check_sibling(self.ctx.path, spec, siblings, self._spec.auto_shutdown)
+        self._check_names(spec)
         missing = self._missing(spec)
         if missing is not None:
             raise SpecError(f"{spec.name!r} depends on {missing.spec.name!r}, which is {missing.state}")
+
+    def _check_names(self, spec: ChildSpec) -> None:
+        """What a new child declares about failures names what is there now, or comes with it."""
+        path, system = f"{self.ctx.path}/{spec.name}", self._cell.system
+        own = [spec.feature] if spec.feature is not None else []
+        features = [*own, *(features_below(spec.tree) if spec.tree is not None else ())]
+        known = {state.feature for state in Degradation.of(system).states()} | {each.name for each in features}
+        coming = {place for place, _ in paths_of(spec, path)}
+        check_names(spec, path, known, lambda place: place in coming or system.registry.get(place) is not None)

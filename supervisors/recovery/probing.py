@@ -41,7 +41,7 @@ class ChildCircuit:
             return False
         self._probe = None
         if circuit.succeeded(token, now):
-            self._cell.close_circuit()
+            self._cell.gate.close_circuit()
             return True
         if circuit.state == "half-open":
             self._probe = circuit.admit(now)
@@ -110,7 +110,7 @@ class ChildCircuit:
             if token is None:
                 return False
             if self._circuit.succeeded(token, self._now()):
-                self._cell.close_circuit()
+                self._cell.gate.close_circuit()
                 return True
 
     def info(self) -> CircuitInfo:

@@ -25,7 +25,7 @@ class Throttling:
     def begin(self, action: Throttle) -> None:
         """Throttle as this says, from now on."""
         self._action = action
-        self._cell.throttle(1 / action.rate)
+        self._cell.gate.throttle(self, 1 / action.rate)
         self._arm(action)
 
     def renew(self) -> None:
@@ -41,4 +41,4 @@ class Throttling:
 
     def _end(self) -> None:
         self._action = self._relief = None
-        self._cell.throttle(None)
+        self._cell.gate.throttle(self, None)

@@ -314,22 +314,28 @@ async def test_a_throttle_does_not_outlive_the_relief(autojump_clock: MockClock)
     async with scene() as at:
         await at.press(1, cpu=95)
         worker = at.runtime.ref("worker", Worker)
-        assert worker.cell.pace == 2.0
+        assert worker.cell.gate.pace == 2.0
         await at.runtime.ref("/app").call("stop_child", "relief")
-        assert worker.cell.pace is None
+        assert worker.cell.gate.pace is None
         assert at.runtime.features.quality.pressure is None
 
 
-async def test_a_throttle_of_a_recovery_policy_is_not_ended_by_the_relief(autojump_clock: MockClock) -> None:
+async def test_of_a_policys_throttle_and_the_reliefs_the_slower_counts(
+    autojump_clock: MockClock,
+) -> None:
     async with scene() as at:
         await at.press(1, cpu=95)
         cell = at.runtime.ref("worker").cell
-        cell.throttle(0.125)
+        cell.gate.throttle("policy", 0.125)
+        assert cell.gate.pace == 2.0
+        cell.gate.throttle("policy", 5.0)
+        assert cell.gate.pace == 5.0
         await at.press(1)
-        assert cell.pace == 2.0
-        cell.throttle(0.125)
+        cell.gate.throttle("policy", 0.125)
         await at.runtime.ref("relief").stop()
-        assert cell.pace == 0.125
+        assert cell.gate.pace == 0.125
+        cell.gate.throttle("policy", None)
+        assert cell.gate.pace is None
 
 
 async def test_when_nobody_measures_any_more_it_goes_back(autojump_clock: MockClock) -> None:
@@ -349,7 +355,7 @@ async def test_when_nobody_measures_any_more_it_goes_back(autojump_clock: MockCl
         assert at.runtime.features.quality.pressure is None
         told = await at.press(4)
         assert [text for text in told if text != "clear"] == ["0.25", "0.5", "1"]
-        assert at.runtime.ref("worker").cell.pace is None
+        assert at.runtime.ref("worker").cell.gate.pace is None
         state = await at.relief.call(Relief.state)
         assert (state.band, state.in_force) == (Band.NORMAL, ())
 
@@ -387,7 +393,7 @@ async def test_whatever_befalls_it_everything_is_taken_back_in_the_end(autojump_
         at.cache.kill()
         await trio.sleep(500)
         assert await at.relief.call(Relief.state) == ReliefState(Band.NORMAL, (), {})
-        assert (at.runtime.ref("worker").cell.pace, at.quality) == (None, 3)
+        assert (at.runtime.ref("worker").cell.gate.pace, at.quality) == (None, 3)
 
 
 async def test_in_an_emergency_everything_is_done_at_once_and_taken_back(autojump_clock: MockClock) -> None:
@@ -397,7 +403,7 @@ async def test_in_an_emergency_everything_is_done_at_once_and_taken_back(autojum
         await trio.sleep(0.1)
         assert sorted(await at.cache.call(Cache.take)) == ["0.5", "clear"]
         assert await at.relax() == ["1"]
-        assert at.runtime.ref("worker").cell.pace is None
+        assert at.runtime.ref("worker").cell.gate.pace is None
 
 
 def test_the_example_of_the_resources_is_a_tree() -> None:

@@ -261,10 +261,15 @@ async def test_a_child_started_by_hand_while_its_feature_is_off_runs_its_fallbac
         assert await runtime.ref("a").call("who") == "a 1"
 
 
-async def test_a_policy_that_degrades_what_is_no_feature_harms_nobody(ward: Ward, autojump_clock: MockClock) -> None:
+async def test_a_policy_that_degrades_what_is_no_feature_any_more_harms_nobody(
+    ward: Ward, autojump_clock: MockClock
+) -> None:
     async with Runtime(supervisor("top", dynamic_supervisor("pool"))) as runtime:
         pool = runtime.ref("pool", DynamicSupervisor)
+        await pool.call(DynamicSupervisor.start_child, child("b", make(ward, "b"), feature="colours"))
         await pool.call(DynamicSupervisor.start_child, child("a", make(ward, "a"), policy=Degrade("colours")))
+        await pool.call(DynamicSupervisor.stop_child, "b")
+        await pool.call(DynamicSupervisor.delete_child, "b")
         await fail(runtime, ward)
         await fail(runtime, ward)
         assert runtime.ref("pool").stats().incarnation == 1
@@ -378,7 +383,7 @@ async def test_what_is_held_back_ends_when_its_child_does(ward: Ward, autojump_c
             await top.call(Supervisor.stop_child, "a")
         await wait_all_tasks_blocked()
         assert errors == ["CircuitOpen" if how == "open" else "ActorStopped"]
-        assert ref.cell.hold is None
+        assert ref.cell.gate.hold is None
         if how == "delete":
             await top.call(Supervisor.delete_child, "a")
         assert trio.current_time() == 0

@@ -9,7 +9,6 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ukemi import (
-    ActorStopped,
     Backoff,
     CircuitBreak,
     CircuitOpen,
@@ -26,6 +25,7 @@ from ukemi import (
     retryable,
     supervisor,
 )
+from ukemi.actors.events import DeadLetter
 from ukemi.supervisors import ChildInfo, Supervisor
 
 from .patients import Patient, Second, Ward, make
@@ -256,8 +256,11 @@ async def test_below_a_supervisor_whose_circuit_is_open_callers_are_told_at_once
 ) -> None:
     async with Runtime(supervisor("top", supervisor("inner", child("x", make(ward, "x"))))) as runtime:
         await ask(runtime, Supervisor.open_circuit, "inner", 10.0)
-        with pytest.raises(ActorStopped):
+        with pytest.raises(CircuitOpen, match="/top/inner"):
             await runtime.ref("x").call("who")
+        runtime.ref("x").cast("who")
+        (letter,) = runtime.events.of(DeadLetter)
+        assert letter.why == "its circuit is open"
         assert trio.current_time() == 0
         await trio.sleep(20)
         assert await runtime.ref("x").call("who") == "x 1"

@@ -165,7 +165,7 @@ async def test_a_supervisor_may_be_stopped_when_its_restarts_are_spent(ward: War
     async with Runtime(supervisor("top", inner, child("b", make(ward, "b")), max_restarts=0)) as runtime:
         await crash(runtime, "a", ward)
         assert (await states(runtime)) == {"inner": "open", "b": "running"}
-        with pytest.raises(ActorStopped):
+        with pytest.raises(CircuitOpen, match="/top/inner"):
             await runtime.ref("a").call("who")
         await trio.sleep(16)
         assert (await states(runtime)) == {"inner": "running", "b": "running"}

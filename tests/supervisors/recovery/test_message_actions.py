@@ -14,6 +14,8 @@ from ukemi import (
     Backoff,
     CallTimeout,
     Cancel,
+    CircuitBreak,
+    CircuitOpen,
     Defer,
     Extend,
     Fallback,
@@ -33,6 +35,8 @@ from ukemi import (
 )
 from ukemi.actors.events import ActorExited, DeadLetter
 from ukemi.supervisors import AlertRaised, Recovered
+from ukemi.supervisors.degradation import Degradation
+from ukemi.supervisors.recovery.actions import Action
 
 from .patients import Patient, Ward, make
 
@@ -253,6 +257,120 @@ async def test_defer_waits_for_another_component_without_a_crash_of_its_own(
         assert await runtime.ref("front").call("again_async", "x") == "back 1"
         assert trio.current_time() == 3.0
         assert ward.take() == ["+back", "+front", "once x", "-back", "+back", "once x"]
+
+
+async def test_a_message_that_fails_whenever_it_is_given_again_is_deferred_longer_each_time_and_not_for_ever(
+    ward: Ward, autojump_clock: MockClock
+) -> None:
+    a = child("a", make(ward), policy=Defer())
+    async with Runtime(supervisor("top", a, max_restarts=1)) as runtime:
+        ward.fail("again", *[reset() for _ in range(100)])
+        with pytest.raises(ActorCrashed) as caught:
+            await runtime.ref("a").within(None).call("again")
+        assert isinstance(caught.value.__cause__, ConnectionResetError)
+        assert 20 < trio.current_time() <= 31
+        assert ward.log.count("again") == ward.log.count("+own") == 11
+        assert await runtime.ref("a").call("who") == "own 1"  # and only its end has counted in the window
+
+
+async def test_so_it_is_where_another_component_fails_that_is_up(ward: Ward, autojump_clock: MockClock) -> None:
+    class Front(Patient):
+        @retryable
+        async def again_async(self, text: str = "") -> str:
+            answer: str = await self.ctx.find("back").call("once", text)
+            return answer
+
+    back = child("back", make(ward, "back"), policy=Resume())
+    front = child("front", lambda: Front(ward, "front"), policy=Defer())
+    async with Runtime(supervisor("top", back, front)) as runtime:
+        back_path = runtime.ref("back").path
+        ward.fail("once", *[CircuitOpen(back_path) for _ in range(100)])
+        with pytest.raises(CircuitOpen):
+            await runtime.ref("front").within(None).call("again_async")
+        assert 20 < trio.current_time() <= 31
+        assert ward.log.count("once") == 11
+
+
+@pytest.mark.rule("I1", "S10")
+@pytest.mark.parametrize("policy", [Retry(EXACT), Defer()])
+async def test_a_pause_that_its_caller_has_no_time_for_is_not_waited_for(
+    ward: Ward, autojump_clock: MockClock, policy: Action
+) -> None:
+    async with tree(ward, policy) as runtime:
+        ward.fail("again", reset())
+        with pytest.raises(ActorCrashed):
+            await runtime.ref("a").within(0.05).call("again")
+        assert trio.current_time() < 0.05
+
+
+async def test_a_cast_is_not_kept_for_as_long_as_an_error_may_ask(ward: Ward, autojump_clock: MockClock) -> None:
+    async with tree(ward, Retry(EXACT)) as runtime:
+        for seconds in (599.0, 601.0):
+            ward.fail("again", ProviderError("search", "busy", retry_after=seconds))
+            runtime.ref("a").cast("again")
+            await trio.sleep(700)
+        assert ward.log.count("again") == 3
+        (letter,) = runtime.events.of(DeadLetter)
+        assert letter.why.startswith("lost in a crash: ProviderError")
+
+
+@pytest.mark.rule("I1")
+async def test_what_is_watched_is_run_in_its_callers_turn_all_the_same(ward: Ward) -> None:
+    class Where(Patient):
+        def where(self) -> bool:
+            return trio.lowlevel.current_task() is me
+
+    me = trio.lowlevel.current_task()
+    a = child("a", lambda: Where(ward), policy=CircuitBreak(10.0, failures=2), feature="whereabouts")
+    async with Runtime(supervisor("top", a)) as runtime:
+        where = runtime.ref("a", Where)
+        assert await where.call(Where.where)
+        ward.fail("once", reset(), reset())
+        with pytest.raises(ActorCrashed):
+            await where.call("once")
+        await wait_all_tasks_blocked()
+        assert await where.call(Where.where)  # and that has ended the row of failures
+        with pytest.raises(ActorCrashed):
+            await where.call("once")
+        await wait_all_tasks_blocked()
+        assert await where.call(Where.where)
+        vitals = Degradation.of(runtime.system).state_of("whereabouts")
+        assert not vitals.degraded
+
+
+async def test_the_same_failure_over_and_over_is_told_to_the_user_once_in_a_while(
+    ward: Ward, autojump_clock: MockClock
+) -> None:
+    async with tree(ward, Alert()) as runtime:
+        for _ in range(25):
+            ward.fail("once", OSError(errno.EIO, "bad block"))
+            runtime.ref("a").cast("once")
+            await trio.sleep(1.0)
+        ward.fail("once", OSError(errno.EIO, "another"))
+        runtime.ref("a").cast("once")
+        await wait_all_tasks_blocked()
+        said = [alert.message for alert in runtime.events.of(AlertRaised)]
+        first = "OSError: [Errno 5] bad block"
+        assert said == [
+            first,
+            f"{first} (9 more since the last alert)",
+            f"{first} (9 more since the last alert)",
+            "OSError: [Errno 5] another",
+        ]
+
+
+async def test_a_failure_that_travels_is_told_of_where_it_was_met_first(ward: Ward) -> None:
+    class Front(Patient):
+        async def ask(self) -> None:
+            await self.ctx.find("back").call("once")
+
+    back = child("back", make(ward, "back"))
+    front = child("front", lambda: Front(ward, "front"))
+    async with Runtime(supervisor("top", back, front, policy=Alert()), encode_messages=False) as runtime:
+        ward.fail("once", OSError(errno.EIO, "bad block"))
+        with pytest.raises(OSError, match="bad block"):
+            await runtime.ref("front", Front).call(Front.ask)
+        assert [alert.path for alert in runtime.events.of(AlertRaised)] == ["/top/back"]
 
 
 async def test_throttle_lets_mail_through_at_its_rate_until_it_has_been_quiet(

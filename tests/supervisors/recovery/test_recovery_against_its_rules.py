@@ -327,13 +327,13 @@ class Play:
             runs = cell.incarnation is not None and cell.incarnation.is_started
             if info.state == "running":
                 assert runs or cell.standby is not None, f"{name} is said to run"
-                assert cell.circuit is None
+                assert cell.gate.circuit is None
                 assert not cell.mailbox.is_closed
             if info.state == "stopped":
                 assert not runs, f"{name} is said to be stopped"
                 assert cell.mailbox.is_closed
             if info.state == "open":
-                assert cell.circuit is not None
+                assert cell.gate.circuit is not None
                 assert info.circuit is not None
                 assert info.circuit.state != "closed"
 
@@ -368,7 +368,7 @@ class Play:
         for name, info in infos.items():
             assert info.circuit is None or info.circuit.state == "closed", name
             assert info.ref.cell.standby is None, name
-            assert info.ref.cell.hold is None, name
+            assert info.ref.cell.gate.hold is None, name
             assert info.ref.cell.mailbox.room == info.ref.cell.mailbox.bound, name
             assert await info.ref.call("stale", 7) == 7
         assert not [state for state in self.runtime.features.states() if state.degraded]
