@@ -78,7 +78,7 @@ class EventLog:
     Iterating gives what is remembered, oldest first. `counts` has how many of each kind there ever were.
     """
 
-    remembered: ClassVar[int] = 2048
+    remembered: ClassVar[int] = 1024
 
     def __init__(self) -> None:
         self._ring: deque[Event] = deque(maxlen=self.remembered)

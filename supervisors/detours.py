@@ -248,7 +248,7 @@ class Detours(Substitutes):
             if other.is_held:
                 self._await_start(other)
             elif "dependency" in other.reasons:
-                other.reasons.discard("dependency")
+                other.recover("dependency")
                 self._plan_swap(other, at_once=True)
 
     # --- degradation
@@ -260,7 +260,7 @@ class Detours(Substitutes):
             return True
         if not self._fall_back(child):
             self._mark_feature(child)
-            child.reasons.add("failure")
+            child.suffer("failure")
             child.is_free = True
             self._try_again_slowly(child)
         return False

@@ -27,8 +27,11 @@ class RestartWindow:
 
         A stamp exactly `within` seconds old still counts.
         """
-        self._stamps.append((now, child))
-        return len(self._stamps) == self._most and now - self._stamps[0][0] <= self._within
+        stamps = self._stamps
+        while stamps and now - stamps[0][0] > self._within:
+            stamps.popleft()
+        stamps.append((now, child))
+        return len(stamps) == self._most
 
     def forget(self, child: str) -> None:
         """Drop a child's stamps, and no other's (rule S9). What had left the window before is not missed."""

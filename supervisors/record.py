@@ -84,8 +84,8 @@ class Child:
     """0: itself; n: its nth fallback, which runs in its place."""
     has_fallen: bool = False
     """Its next start is that of the fallback to which it has just fallen back."""
-    reasons: set[Why] = attrs.field(factory=set)
-    """Why it is not, or not wholly, itself."""
+    reasons: frozenset[Why] = frozenset()
+    """Why it is not, or not wholly, itself; see `suffer` and `recover`."""
     returns: int = 0
     """Attempts in a row to put it back in its place."""
     back: Any = None
@@ -148,6 +148,14 @@ class Child:
         self.mode = mode
         self.cell.factory = self.spec.fallback[mode - 1][1] if mode else self.spec.factory
 
+    def suffer(self, why: Why) -> None:
+        """It is not, or not wholly, itself for this reason."""
+        self.reasons |= {why}
+
+    def recover(self, *why: Why) -> None:
+        """These reasons are over."""
+        self.reasons -= set(why)
+
     def hold(self) -> None:
         """Call the timer of the next start off."""
         if self.retry is not None:
@@ -175,7 +183,7 @@ class Child:
         self.stay()
         self.state, self.is_done, self.is_held, self.failed_at = "stopped", False, False, None
         self.put_on(0)
-        self.reasons.clear()
+        self.reasons = frozenset()
         self.returns = 0
         if self.guard is not None and self.guard.circuit is not None:
             self.guard.circuit.end()

@@ -57,7 +57,7 @@ class Substitutes(Keeper):
 
     def _came_up(self, child: Child, why: Reason) -> None:
         if self._is_off(child):
-            child.reasons.add("feature")
+            child.suffer("feature")
         if child.mode:
             self._silence(child)
             reason = describe(why) if "failure" in child.reasons else self._what_is_amiss(child)
@@ -81,7 +81,7 @@ class Substitutes(Keeper):
         if not mode:
             return False
         child.put_on(mode)
-        child.reasons.add("failure")
+        child.suffer("failure")
         child.is_free = child.has_fallen = True
         self._mark_feature(child)
         return True
@@ -92,7 +92,7 @@ class Substitutes(Keeper):
             return False
         if not child.mode:
             child.put_on(1)
-        child.reasons.add("dependency")
+        child.suffer("dependency")
         child.is_free = True
         return True
 
@@ -100,7 +100,7 @@ class Substitutes(Keeper):
         """Start one that is down; at once as its fallback, where its feature is degraded. The error if that fails."""
         if child.keeps_fallback and not (child.has_fallen or child.does_without):  # that has ended
             child.put_on(0)
-            child.reasons.discard("failure")
+            child.recover("failure")
         if not child.mode and child.spec.fallback and self._is_off(child):
             child.put_on(1)
         return await self._start(child)
@@ -216,9 +216,9 @@ class Substitutes(Keeper):
 
     def _is_itself(self, child: Child) -> None:
         """A child is back in its place."""
-        child.reasons -= {"failure", "dependency"}
+        child.recover("failure", "dependency")
         if not self._is_off(child):
-            child.reasons.discard("feature")
+            child.recover("feature")
         if child.spec.feature is not None:
             Degradation.of(self._cell.system).lift(child.spec.feature.name, FAILURE, child.cell.path)
         if child.returns:
@@ -276,7 +276,7 @@ class Substitutes(Keeper):
         """What runs in its place is not to speak for a child: if that is ill, it is so until it is back."""
         if child.guard is not None and child.guard.vitals is not None:
             if child.guard.is_ill:
-                child.reasons.add("failure")
+                child.suffer("failure")
                 self._mark_feature(child)
             child.guard.vitals.reset()
 
@@ -305,9 +305,9 @@ class Substitutes(Keeper):
             if is_off == ("feature" in child.reasons):
                 continue
             if is_off:
-                child.reasons.add("feature")
+                child.suffer("feature")
             else:
-                child.reasons.discard("feature")
+                child.recover("feature")
             if child.state == "running" and self._wanted_mode(child) is not None:
                 self._plan_swap(child, at_once=True)
 

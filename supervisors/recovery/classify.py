@@ -7,6 +7,7 @@ Classifying never raises, whatever the error's own methods do.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from .kinds import KINDS, UNKNOWN, Key, Kind, Rule, sane_seconds
 
 LONGEST = 4000
 """Characters of a failure's message."""
+SHARED = 200
+"""Characters up to which messages that are the same share one text: what fails again and again is remembered often."""
 
 _WRAPPERS = (ActorCrashed, StartFailed, SupervisorGaveUp)
 _MADE_OF_OTHERS = frozenset({*_WRAPPERS, BaseExceptionGroup, Reject, CircuitOpen})
@@ -208,7 +211,8 @@ def _said(error: BaseException) -> str:
     except Exception as fault:
         return f"<{type(error).__name__}, whose str raises {type(fault).__name__}>"
     text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
-    return text.encode("utf-8", "backslashreplace").decode()
+    text = text.encode("utf-8", "backslashreplace").decode()
+    return text if len(text) > SHARED else sys.intern(text)
 
 
 def _name(function: Callable[..., Any]) -> str:

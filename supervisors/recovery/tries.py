@@ -48,6 +48,8 @@ class History:
 class Tries:
     """Of one child, whatever the message. They count from 0 again after a quiet time."""
 
+    __slots__ = ("_last", "_tries")
+
     def __init__(self) -> None:
         self._tries: dict[Key, int] = {}
         self._last = 0.0

@@ -62,13 +62,13 @@ PARTS = (
         "recovery strategies",
         200_000,
         (
-            *_all("actors", "recovery outcome hold"),
-            *_all("supervisors.recovery", "actions classify describing encoding guard matrix policy"),
+            *_all("actors", "recovery outcome hold gate deferred"),
+            *_all("supervisors.recovery", "actions classify describing encoding guard matrix policy throttling tries"),
             *_all("supervisors", "backoff degradation detours fallbacks feature_states features quality substitutes"),
             *_all("supervisors", "vitals"),
         ),
     ),
-    Part("circuit breakers", 150_000, _all("supervisors", "breaker circuit")),
+    Part("circuit breakers", 150_000, (*_all("supervisors", "breaker circuit"), "ukemi.supervisors.recovery.probing")),
     Part(
         "error reporting",
         200_000,
@@ -80,7 +80,7 @@ PARTS = (
     Part(
         "component manager",
         100_000,
-        _all("supervisors", "dynamic events graph intensity keeper record spec strategy supervisor tree walk"),
+        _all("supervisors", "dynamic events graph intensity keeper names record spec strategy supervisor tree walk"),
     ),
 )
 WHOLE = 1_000_000
