@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ChildState: TypeAlias = Literal["starting", "running", "restarting", "stopped", "suspended", "open", "degraded"]
 Why: TypeAlias = Literal["failure", "dependency", "feature"]
+_NO_REASON: frozenset[Why] = frozenset()
 
 
 @attrs.frozen
@@ -84,7 +85,7 @@ class Child:
     """0: itself; n: its nth fallback, which runs in its place."""
     has_fallen: bool = False
     """Its next start is that of the fallback to which it has just fallen back."""
-    reasons: frozenset[Why] = frozenset()
+    reasons: frozenset[Why] = _NO_REASON
     """Why it is not, or not wholly, itself; see `suffer` and `recover`."""
     returns: int = 0
     """Attempts in a row to put it back in its place."""
@@ -154,7 +155,7 @@ class Child:
 
     def recover(self, *why: Why) -> None:
         """These reasons are over."""
-        self.reasons -= set(why)
+        self.reasons = self.reasons.difference(why) or _NO_REASON
 
     def hold(self) -> None:
         """Call the timer of the next start off."""
@@ -183,7 +184,7 @@ class Child:
         self.stay()
         self.state, self.is_done, self.is_held, self.failed_at = "stopped", False, False, None
         self.put_on(0)
-        self.reasons = frozenset()
+        self.reasons = _NO_REASON
         self.returns = 0
         if self.guard is not None and self.guard.circuit is not None:
             self.guard.circuit.end()

@@ -84,7 +84,7 @@ class Classifier:
             category=kind.category,
             severity=kind.severity,
             retryable=kind.retryable,
-            error=type(shown).__name__,
+            error=sys.intern(type(shown).__name__),
             message=_said(shown) + doubt,
             component=path or component,
             fallback_available=kind.fallback,
