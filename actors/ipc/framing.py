@@ -12,6 +12,7 @@ LARGEST_HEADER = 8 * 1024
 """Bytes of the longest header that is taken, without the blank line behind it."""
 
 _BLANK = b"\r\n\r\n"
+_USUAL = b"Content-Length: "  # the whole header, as nearly all write it
 _MOST_DIGITS = 19  # of a length; Python refuses to read a number of thousands
 
 
@@ -25,50 +26,63 @@ def frame(body: bytes) -> bytes:
 
 
 class FrameReader:
-    """Cuts a stream of bytes, however it is split, into bodies. Linear in what it is fed."""
+    """Cuts a stream of bytes, however it is split, into bodies. Linear in what it is fed, but for an unfinished header,
+    which is short."""
 
     def __init__(self, largest: int = LARGEST) -> None:
         self.largest = largest
-        self._buffer = bytearray()
-        self._searched = 0
-        self._length: int | None = None
+        self._rest = bytearray()
+        self._wanted = 0
+        """Bytes of the rest without which there is nothing new to be seen in it."""
+        self._behind = 0
+        """Where in the rest the body begins; 0 where its header is not complete."""
 
     @property
     def pending(self) -> int:
-        """Bytes of a frame that is not complete."""
-        return len(self._buffer)
+        """Bytes of a frame that is not complete; without its header, once that is."""
+        return len(self._rest) - self._behind
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that was fed were complete frames."""
+        return not self._rest
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The bodies that are complete now; to be iterated to the end.
 
         Raises FramingError where the stream is broken, behind the bodies that came before; it is of no more use then.
         """
-        self._buffer += data
-        while self._length is not None or self._take_header():
-            assert self._length is not None
-            if len(self._buffer) < self._length:
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._wanted:
                 return
-            body = bytes(self._buffer[: self._length])
-            del self._buffer[: self._length]
-            self._length = None
-            yield body
-
-    def _take_header(self) -> bool:
-        end = self._buffer.find(_BLANK, self._searched)
-        searched = end if end >= 0 else max(0, len(self._buffer) - len(_BLANK) + 1)
-        if searched > LARGEST_HEADER:
-            raise FramingError(f"no end of the header within {LARGEST_HEADER} bytes")
-        if end < 0:
-            self._searched = searched
-            return False
-        self._length = content_length(bytes(self._buffer[:end]), self.largest)
-        del self._buffer[: end + len(_BLANK)]
-        self._searched = 0
-        return True
+            data = bytes(self._rest)
+            self._rest.clear()
+        begin, size = 0, len(data)
+        self._behind = 0
+        while begin < size:
+            end = data.find(_BLANK, begin, begin + LARGEST_HEADER + len(_BLANK))
+            if end < 0:
+                if size - begin >= LARGEST_HEADER + len(_BLANK):
+                    raise FramingError(f"no end of the header within {LARGEST_HEADER} bytes")
+                self._wanted = 0
+                break
+            body = end + len(_BLANK)
+            stop = body + content_length(data[begin:end], self.largest)
+            if stop > size:
+                self._wanted, self._behind = stop - begin, body - begin
+                break
+            yield data[body:stop]
+            begin = stop
+        self._rest += data[begin:]
 
 
 def content_length(header: bytes, largest: int) -> int:
     """The length that a header names. Raises FramingError if there is none, or too large a one."""
+    if header.startswith(_USUAL):
+        digits = header[len(_USUAL) :]
+        if digits.isdigit() and len(digits) <= _MOST_DIGITS and (length := int(digits)) <= largest:
+            return length
     for line in header.split(b"\r\n"):
         name, colon, value = line.partition(b":")
         if not colon:

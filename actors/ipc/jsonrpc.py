@@ -76,17 +76,16 @@ RpcMessage: TypeAlias = Request | Notification | Response
 
 def encode(message: RpcMessage) -> bytes:
     """A message as JSON. Raises TypeError for what JSON has no words for."""
-    data: dict[str, Any] = {"jsonrpc": "2.0"}
-    match message:
-        case Request(id, method, params):
-            data |= {"id": id, "method": method, "params": params}
-        case Notification(method, params):
-            data |= {"method": method, "params": params}
-        case Response(id, _, error) if error is not None:
-            data |= {"id": id, "error": {"code": int(error.code), "message": error.message, "data": error.data}}
-        case Response(id, result):
-            data |= {"id": id, "result": result}
-    return orjson.dumps(data)
+    if isinstance(message, Response):
+        error = message.error
+        if error is None:
+            return orjson.dumps({"jsonrpc": "2.0", "id": message.id, "result": message.result})
+        told = {"code": int(error.code), "message": error.message, "data": error.data}
+        return orjson.dumps({"jsonrpc": "2.0", "id": message.id, "error": told})
+    if isinstance(message, Request):
+        data = {"jsonrpc": "2.0", "id": message.id, "method": message.method, "params": message.params}
+        return orjson.dumps(data)
+    return orjson.dumps({"jsonrpc": "2.0", "method": message.method, "params": message.params})
 
 
 def decode(body: bytes) -> RpcMessage:
@@ -95,10 +94,12 @@ def decode(body: bytes) -> RpcMessage:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadMessage(Code.PARSE_ERROR, f"the body is no JSON: {error}") from None
+    if isinstance(data, list):
+        raise BadMessage(Code.INVALID_REQUEST, "batches are not taken: each message comes in a frame of its own")
     if not isinstance(data, dict) or data.get("jsonrpc") != "2.0":
         raise BadMessage(Code.INVALID_REQUEST, 'a message is an object with "jsonrpc": "2.0"')
     id = data.get("id")
-    if id is not None and (isinstance(id, bool) or not isinstance(id, int | str)):
+    if type(id) is not int and type(id) is not str and id is not None:
         raise BadMessage(Code.INVALID_REQUEST, f"the id {id!r} must be a whole number or a string")
     return _call(data, id) if "method" in data else _response(data, id)
 
@@ -107,13 +108,15 @@ def _call(data: dict[str, Any], id: Id) -> Request | Notification:
     method, params = data["method"], data.get("params")
     if not isinstance(method, str):
         raise BadMessage(Code.INVALID_REQUEST, f"the method {method!r} must be a string", id)
-    if params is not None and not isinstance(params, dict):
+    if params is None:
+        params = {}
+    elif not isinstance(params, dict):
         raise BadMessage(Code.INVALID_PARAMS, "params must be an object, with the parameters by name", id)
-    if "id" not in data:
-        return Notification(method, params or {})
-    if id is None:
+    if id is not None:
+        return Request(id, method, params)
+    if "id" in data:
         raise BadMessage(Code.INVALID_REQUEST, "the id of a request can't be null")
-    return Request(id, method, params or {})
+    return Notification(method, params)
 
 
 def _response(data: dict[str, Any], id: Id) -> Response:

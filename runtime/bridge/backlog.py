@@ -5,50 +5,49 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-import attrs
-
-from ...actors.ipc.jsonrpc import Notification
+from ...actors.ipc.framing import frame
+from ...actors.ipc.jsonrpc import Notification, encode
 
 MOST = 10_000
 """Notifications kept."""
 MOST_BYTES = 4 * 1024 * 1024
-"""Characters of what they carry that are kept, about."""
-_OVERHEAD = 200  # of one with nothing in it
-
-
-@attrs.frozen
-class Missed:
-    """What a client did not see: the notifications, in order, and how many before them are gone for good."""
-
-    notifications: list[Notification]
-    gap: tuple[int, int] | None
-    """The first and the last number of those that are gone."""
+"""Bytes of them that are kept."""
 
 
 class Backlog:
-    """Numbers notifications from 1. Bounded in number and size: the oldest go first."""
+    """Numbers notifications from 1, and makes frames of them. Bounded in number and size: the oldest go first."""
 
     def __init__(self, most: int = MOST, most_bytes: int = MOST_BYTES) -> None:
         self.last_seq = 0
         self._most = most
         self._most_bytes = most_bytes
-        self._kept: deque[tuple[Notification, int]] = deque()
+        self._kept: deque[bytes] = deque()
         self._bytes = 0
 
-    def add(self, method: str, params: dict[str, Any]) -> Notification:
-        """The notification with its number, which is kept."""
-        self.last_seq += 1
-        note = Notification(method, {**params, "seq": self.last_seq})
-        size = _OVERHEAD + sum(len(value) for value in params.values() if isinstance(value, str))
-        self._kept.append((note, size))
-        self._bytes += size
-        while len(self._kept) > self._most or self._bytes > self._most_bytes:
-            _, dropped = self._kept.popleft()
-            self._bytes -= dropped
-        return note
+    @property
+    def first_seq(self) -> int:
+        """The number of the oldest that is kept; where none is, of the next that comes."""
+        return self.last_seq + 1 - len(self._kept)
 
-    def after(self, seq: int) -> Missed:
-        """What came after this number."""
-        first = self.last_seq + 1 - len(self._kept)
-        notes = [note for note, _ in self._kept if note.params["seq"] > seq]
-        return Missed(notes, (seq + 1, first - 1) if seq + 1 < first else None)
+    def add(self, method: str, params: dict[str, Any]) -> None:
+        """Give a notification its number (`seq`), and keep it. Raises TypeError for what JSON has no words for."""
+        made = frame(encode(Notification(method, {**params, "seq": self.last_seq + 1})))
+        self.last_seq += 1
+        self._kept.append(made)
+        self._bytes += len(made)
+        while len(self._kept) > self._most or self._bytes > self._most_bytes:
+            self._bytes -= len(self._kept.popleft())
+
+    def frame(self, seq: int) -> bytes:
+        """The notification of this number, which is kept."""
+        return self._kept[seq - self.first_seq]
+
+    def gap_after(self, seq: int) -> tuple[int, int] | None:
+        """The first and the last number of those after this one that are gone for good, if any are."""
+        return (seq + 1, self.first_seq - 1) if seq + 1 < self.first_seq else None
+
+    def clear(self) -> int:
+        """Forget them all, so that a client that has missed them is told of a gap; how many bytes that were."""
+        freed, self._bytes = self._bytes, 0
+        self._kept.clear()
+        return freed

@@ -1,60 +1,114 @@
 """`Connection`: one client's connection, as an actor that ends with it.
 
-It translates between frames and its session. A frame that can't be understood gets its error; one that makes the
-stream unreadable ends this connection, and harms nobody else. It also ends with its session: the client begins anew.
+It takes frames apart, and hands requests to its session; what goes out are frames that the session has made. A frame
+that can't be understood gets its error; one that makes the stream unreadable ends this connection, and harms nobody
+else. So does a client that does not say who it is, that never ends what it has begun to say, or that does not read. It
+also ends with its session: the client begins anew.
 """
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 import trio
 
 from ...actors.actor import Actor
-from ...actors.errors import ComponentNotFound
+from ...actors.errors import ActorCrashed, ActorStopped, ComponentNotFound
 from ...actors.ipc.framing import FramingError
 from ...actors.ipc.jsonrpc import BadMessage, Code, Notification, Request, Response, RpcError, decode
-from ...actors.ipc.wire import Wire
+from ...actors.ipc.wire import SlowPeer, Wire
 from ...actors.messages import Down
-from ...actors.protocol import local
+from ...actors.reasons import Reason
 from ...actors.ref import Ref
+from ...supervisors.alerts import raise_alert
 from ...supervisors.dynamic import DynamicSupervisor
+from ...supervisors.recovery import Severity
 from ...supervisors.tree import child
 from ..metrics import Metrics
 from .delivery import pass_on
 from .failures import as_rpc_error, failure_data
-from .session import ClientSession
+from .outlet import WINDOW
+from .session import SESSION_MAILBOX, ClientSession
 
+INITIALIZE_WITHIN = 10.0
+"""Seconds that a client has to say who it is."""
+FRAME_WITHIN = 60.0
+"""Seconds that it has to end a frame that it has begun."""
 FAREWELL = 1.0
 """Seconds that a client has to take the error that ends its connection."""
+MOST_AT_ONCE = 128
+"""Requests that are handed over together."""
 
 _names = count(1)
 
 
-class Connection(Actor):
-    """Serves one stream."""
+class SlowClient(SlowPeer):
+    """A client takes too long over what it says."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+
+class Connection(Actor):
+    """Serves one stream. `sessions` is the path of the sessions' supervisor, from here."""
+
+    def __init__(self, stream: trio.abc.Stream, sessions: str = "../../sessions") -> None:
         self._wire = Wire(stream)
+        self._sessions_path = sessions
         self._session: Ref[ClientSession] | None = None
+        self._notes = 0
+        """Bytes of notifications that were told, and are not yet acknowledged to the session."""
+        self._to_acknowledge = trio.Event()
+        self._unfinished_since: float | None = None
+        """When the frame that is not complete has begun."""
+        self._started = self._last_used = 0.0
+        self._me: Ref[Connection]
 
     def on_start(self) -> None:
         """Begin to serve."""
+        self._me = self.ctx.ref.within(None)
+        self._started = self._last_used = trio.current_time()
         self.ctx.start_task(self._serve)
         self.ctx.start_task(self._send)
+        self.ctx.start_task(self._acknowledge)
 
     def on_down(self, down: Down) -> None:
         """The session has ended."""
         self.ctx.stop()
 
-    @local
-    def tell(self, message: Notification | Response) -> None:
-        """Send a message to the client."""
-        self._wire.send(message)
+    def on_stop(self, reason: Reason) -> None:
+        """The user is told of a client that was given up."""
+        if isinstance(reason, SlowPeer):
+            system = self.ctx._incarnation.cell.system
+            said = f"disconnected a client: {reason}"
+            raise_alert(system, path=self.ctx.path, severity=Severity.WARNING, message=said, kind="slow client")
 
-    # ---
+    # --- messages
+
+    def tell(self, data: bytes, notes: int = 0) -> None:
+        """Send frames to the client, so many bytes of them notifications. Fails with SlowPeer if it does not read."""
+        self._wire.send_frames(data)
+        self._last_used = trio.current_time()
+        self._notes += notes
+        if self._notes >= WINDOW // 4:
+            self._to_acknowledge.set()
+
+    def leave(self) -> None:
+        """Another connection has taken the session over."""
+        self.ctx.stop()
+
+    def give_up(self, why: str) -> None:
+        """The session can't serve this client any longer."""
+        raise SlowPeer(why)
+
+    def close_if_idle(self, seconds: float) -> bool:
+        """End if nothing was said or told for so long, and nothing waits to be sent; whether it does."""
+        is_idle = not self._wire.unsent and trio.current_time() - self._last_used >= seconds
+        if is_idle:
+            self.ctx.stop()
+        return is_idle
+
+    # --- what goes out
 
     async def _send(self) -> None:
         try:
@@ -62,64 +116,149 @@ class Connection(Actor):
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             self.ctx.stop()  # the client has gone: that is how connections end
 
+    async def _acknowledge(self) -> None:
+        """Tell the session of notifications that have gone out; a good many at a time."""
+        while True:
+            await self._to_acknowledge.wait()
+            self._to_acknowledge = trio.Event()
+            await self._wire.room()
+            notes, self._notes = self._notes, 0
+            if self._session is not None:
+                await pass_on(self._session, ClientSession.acknowledge, self._me, notes)
+
+    # --- what comes in
+
     async def _serve(self) -> None:
-        async with self._wire:
+        async with self._wire as wire:
             try:
-                while (body := await self._wire.receive()) is not None:
-                    await self._take(body)
+                while (bodies := await self._receive()) is not None:
+                    await self._take(bodies)
+                    await wire.room()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
-            except FramingError as error:
-                answer = RpcError(Code.PARSE_ERROR, str(error), failure_data(error, self.ctx.path))
-                self._wire.send(Response(None, error=answer))
+            except (FramingError, SlowClient) as error:
+                code = Code.PARSE_ERROR if isinstance(error, FramingError) else Code.FAILED
+                wire.send(Response(None, error=RpcError(code, str(error), failure_data(error, self.ctx.path))))
                 with trio.move_on_after(FAREWELL):
-                    await self._wire.flush()
+                    await wire.flush()
                 raise
         self.ctx.stop()
 
-    async def _take(self, body: bytes) -> None:
-        try:
-            message = decode(body)
+    async def _receive(self) -> list[bytes] | None:
+        """What comes in next. Raises SlowClient where that takes too long."""
+        wire = self._wire
+        if self._session is not None and self._unfinished_since is None:
+            bodies = await wire.receive_some()
+        else:
+            bodies = await self._receive_in_time()
+        self._last_used = now = trio.current_time()
+        if wire.is_whole:
+            self._unfinished_since = None
+        elif bodies or self._unfinished_since is None:
+            self._unfinished_since = now
+        return bodies
+
+    async def _receive_in_time(self) -> list[bytes] | None:
+        since, said = self._unfinished_since, f"a frame was not ended within {FRAME_WITHIN:g} s"
+        by = since + FRAME_WITHIN if since is not None else float("inf")
+        if self._session is None and self._started + INITIALIZE_WITHIN < by:
+            by, said = self._started + INITIALIZE_WITHIN, f"no initialize came within {INITIALIZE_WITHIN:g} s"
+        with trio.move_on_at(by):
+            return await self._wire.receive_some()
+        raise SlowClient(said)
+
+    async def _take(self, bodies: Sequence[bytes]) -> None:
+        """Deal with what has come in, in order; requests that come one after the other are handed over together."""
+        asked: list[Request] = []
+        for body in bodies:
+            try:
+                message = decode(body)
+            except BadMessage as error:
+                await self._ask(asked)
+                asked = []
+                self._refuse(error)
+                continue
+            if isinstance(message, Request) and message.method not in _OWN:
+                asked.append(message)
+                continue
+            await self._ask(asked)
+            asked = []
             if isinstance(message, Request):
                 await self._asked(message)
             elif isinstance(message, Notification):
                 await self._notified(message)
-        except BadMessage as error:
-            self._wire.send(Response(error.id, error=as_rpc_error(error, self.ctx.path)))
+        await self._ask(asked)
+
+    async def _ask(self, requests: list[Request]) -> None:
+        """Hand requests over; what is answered at once goes out behind what the session has told before."""
+        if self._session is None:
+            for request in requests:
+                said = f"{request.method} before initialize"
+                self._refuse(BadMessage(Code.NOT_INITIALIZED, said, request.id))
+            return
+        while requests:
+            try:
+                taken, answers = await self._session.call(ClientSession.requests, self._me, requests[:MOST_AT_ONCE])
+            except (ActorStopped, ActorCrashed):
+                return  # its end is this one's, too
+            if answers:
+                await self._me.call(Connection.tell, answers)
+            requests = requests[taken:]
 
     async def _asked(self, request: Request) -> None:
-        if request.method == "initialize":
-            system = self.ctx._incarnation.cell.system
-            begun = system.clock()
-            await self._initialize(request)
-            Metrics.of(system).record(request.method, system.clock() - begun)
-        elif self._session is None:
-            raise BadMessage(Code.NOT_INITIALIZED, f"{request.method} before initialize", request.id)
-        elif request.method == "shutdown":
-            self._wire.send(Response(request.id))
-        else:
-            await pass_on(self._session, ClientSession.request, self.ctx.ref, request)
+        """A request to the connection itself."""
+        try:
+            if request.method == "initialize":
+                system = self.ctx._incarnation.cell.system
+                begun = system.clock()
+                await self._initialize(request)
+                Metrics.of(system).record(request.method, system.clock() - begun)
+            elif self._session is None:
+                raise BadMessage(Code.NOT_INITIALIZED, f"{request.method} before initialize", request.id)
+            else:
+                self._wire.send(Response(request.id))
+        except BadMessage as error:
+            self._refuse(error)
 
     async def _notified(self, note: Notification) -> None:
+        session, params = self._session, note.params
         if note.method == "exit":
-            if self._session is not None:
-                await pass_on(self._session, ClientSession.end)
+            if session is not None:
+                await pass_on(session, ClientSession.end)
             self.ctx.stop()
-        elif note.method == "$/cancelRequest" and self._session is not None:
-            await pass_on(self._session, ClientSession.cancel, self.ctx.ref, note.params.get("id"))
+        elif session is None:
+            return
+        elif note.method == "$/cancelRequest":
+            await pass_on(session, ClientSession.cancel, self._me, params.get("id"))
+        elif note.method == "$/forget":
+            await pass_on(session, ClientSession.forget, params.get("requestKeys"))
+
+    def _refuse(self, error: BadMessage) -> None:
+        self._wire.send(Response(error.id, error=as_rpc_error(error, self.ctx.path)))
+
+    # --- the beginning
 
     async def _initialize(self, request: Request) -> None:
         if self._session is not None:
             raise BadMessage(Code.INVALID_REQUEST, "this connection has been initialized already", request.id)
-        name, last_seq = request.params.get("session"), request.params.get("lastSeq", 0)
+        params = request.params
+        name, last_seq, joins = params.get("session"), params.get("lastSeq", 0), params.get("join", False)
         if not isinstance(last_seq, int) or isinstance(last_seq, bool) or last_seq < 0:
             raise BadMessage(Code.INVALID_PARAMS, f"lastSeq={last_seq!r} must be a whole number from 0 up", request.id)
+        if not isinstance(joins, bool):
+            raise BadMessage(Code.INVALID_PARAMS, f"join={joins!r} must be true or false", request.id)
         session = self._known_session(name)
+        if joins and session is None:
+            raise BadMessage(Code.INVALID_PARAMS, f"there is no session {name!r} to join", request.id)
         if session is None:
             session, last_seq = await self._new_session(), 0
+        session = session.within(None)
         self.ctx.monitor(session)
         self._session = session
-        await pass_on(session, ClientSession.attach, self.ctx.ref, request, last_seq)
+        if joins:
+            await pass_on(session, ClientSession.join, self._me, request)
+        else:
+            await pass_on(session, ClientSession.attach, self._me, request, last_seq)
 
     def _known_session(self, name: Any) -> Ref[ClientSession] | None:
         try:
@@ -128,13 +267,17 @@ class Connection(Actor):
             return None
 
     async def _new_session(self) -> Ref[ClientSession]:
-        spec = child(secrets.token_hex(8), ClientSession, restart="temporary")
+        spec = child(secrets.token_hex(8), ClientSession, restart="temporary", mailbox=SESSION_MAILBOX)
         ref: Ref[ClientSession] = await self._sessions.call(DynamicSupervisor.start_child, spec)
         return ref
 
     @property
     def _sessions(self) -> Ref[DynamicSupervisor]:
-        return self.ctx.find("../../sessions", DynamicSupervisor)
+        return self.ctx.find(self._sessions_path, DynamicSupervisor)
+
+
+_OWN = ("initialize", "shutdown")
+"""Requests that the connection answers itself."""
 
 
 def next_connection_name() -> str:

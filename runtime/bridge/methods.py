@@ -1,12 +1,14 @@
 """The bridge's methods, declared: name, parameters as a class, and what is done. Those themselves are beside it.
 
-A parameter class's fields are camelCase on the wire; what doesn't fit them is the client's error. Handlers run as
-background tasks of the client's session, so that they outlive its connection, and may take their time.
+A parameter class's fields are camelCase on the wire; what doesn't fit them is the client's error. An async handler runs
+as a background task of the client's session, so that it outlives its connection, and may take its time. A plain `def`
+is quick (well below a millisecond), and answered in the turn in which it was asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -27,9 +29,11 @@ class Method:
 
     name: str
     parameters: type[Any]
-    handler: Callable[[Any, Any], Awaitable[Any]]
+    handler: Callable[[Any, Any], Any]
     in_order: str | None
     """A parameter: a client's requests with the same value of it are run one after the other, as they came."""
+    is_quick: bool
+    """Whether it is answered at once: its handler is no coroutine."""
 
 
 METHODS: dict[str, Method] = {}
@@ -37,13 +41,11 @@ METHODS: dict[str, Method] = {}
 
 def method(
     name: str, parameters: type[P], *, in_order: str | None = None
-) -> Callable[[Callable[[ClientSession, P], Awaitable[Any]]], Callable[[ClientSession, P], Awaitable[Any]]]:
-    """Declare a method."""
+) -> Callable[[Callable[[ClientSession, P], Any]], Callable[[ClientSession, P], Any]]:
+    """Declare a method; `in_order` is of those that are not quick, which are in order anyway."""
 
-    def declare(
-        handler: Callable[[ClientSession, P], Awaitable[Any]],
-    ) -> Callable[[ClientSession, P], Awaitable[Any]]:
-        METHODS[name] = Method(name, parameters, handler, in_order)
+    def declare(handler: Callable[[ClientSession, P], Any]) -> Callable[[ClientSession, P], Any]:
+        METHODS[name] = Method(name, parameters, handler, in_order, not iscoroutinefunction(handler))
         return handler
 
     return declare
@@ -54,6 +56,8 @@ def parameters_of(name: str, params: dict[str, Any]) -> Any:
     known = METHODS.get(name)
     if known is None:
         raise RpcError(Code.METHOD_NOT_FOUND, f"there is no method {name!r}; there are: {', '.join(sorted(METHODS))}")
+    if known.parameters is Nothing and not params:
+        return _NOTHING
     try:
         return _converter.structure(params, known.parameters)
     except cattrs.BaseValidationError as error:
@@ -114,3 +118,6 @@ _converter.register_structure_hook_factory(attrs.has, _structure)
 @attrs.frozen
 class Nothing:
     """Of what takes no parameters."""
+
+
+_NOTHING = Nothing()

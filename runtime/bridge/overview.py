@@ -31,14 +31,20 @@ UP = ("running", "starting")
 # --- the methods
 
 
+@method("runtime/ping", Nothing)
+def ping(session: ClientSession, _: Nothing) -> dict[str, Any]:
+    """Nothing but an answer, to see whether and how soon there is one."""
+    return {}
+
+
 @method("runtime/tree", Nothing)
-async def tree(session: ClientSession, _: Nothing) -> dict[str, Any]:
+def tree(session: ClientSession, _: Nothing) -> dict[str, Any]:
     """The running tree, as of now."""
     return attrs.asdict(_tree_of(session))
 
 
 @method("runtime/features", Nothing)
-async def features(session: ClientSession, _: Nothing) -> dict[str, Any]:
+def features(session: ClientSession, _: Nothing) -> dict[str, Any]:
     """Each feature, in dependency order, and the quality level."""
     degradation, now = Degradation.of(session.system), session.system.now()
     return {
@@ -55,7 +61,7 @@ class OneOperation:
 
 
 @method("runtime/metrics", OneOperation)
-async def metrics(session: ClientSession, asked: OneOperation) -> dict[str, Any]:
+def metrics(session: ClientSession, asked: OneOperation) -> dict[str, Any]:
     """How often operations were carried out, how often they failed, and how long they took."""
     known = Metrics.of(session.system)
     if asked.operation is None:
@@ -69,7 +75,7 @@ async def metrics(session: ClientSession, asked: OneOperation) -> dict[str, Any]
 
 
 @method("runtime/health", Nothing)
-async def health(session: ClientSession, _: Nothing) -> dict[str, Any]:
+def health(session: ClientSession, _: Nothing) -> dict[str, Any]:
     """How well all is, in one number, and what is not."""
     system, now, nodes = session.system, session.system.now(), list(_tree_of(session).walk())
     degradation = Degradation.of(system)

@@ -5,13 +5,16 @@ with its session and the last number it saw gets what it missed, once, in order.
 time. A request that carries a `requestKey` is run once, however often it is asked.
 
 All that a client is told passes through this actor, one message after the other: so the answer to a command comes
-behind all that the command has printed, and the answer to `initialize` before anything else.
+behind all that the command has printed, and the answer to `initialize` before anything else. It makes the frames, and
+connections move them: the main one, and others that have joined it, which carry requests and their answers only. It
+never waits for a client that does not read; what goes out to it, and how much at a time, is `Outlet`'s matter.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
+from collections.abc import Sequence
+from functools import partial
 from importlib.metadata import version
 from itertools import count
 from typing import Any, TypeAlias
@@ -21,8 +24,8 @@ import orjson
 import trio
 
 from ...actors.actor import Actor
-from ...actors.errors import ComponentNotFound
-from ...actors.ipc.jsonrpc import Code, Request, Response, RpcError
+from ...actors.errors import ComponentNotFound, ResourceExhausted
+from ...actors.ipc.jsonrpc import Code, Request, RpcError
 from ...actors.messages import Down
 from ...actors.protocol import local
 from ...actors.ref import Ref
@@ -33,29 +36,31 @@ from ...supervisors.degradation import FEATURES, FeatureDegraded, FeatureRestore
 from ...supervisors.dynamic import DynamicSupervisor
 from ..metrics import Metrics
 from . import overview, terminal_methods  # noqa: F401  (they declare methods)
+from .answers import Answer, Answers
 from .backlog import Backlog
 from .delivery import pass_on
 from .failures import EXPECTED, as_rpc_error, cancelled, is_failure
-from .methods import METHODS, parameters_of
+from .methods import METHODS, Method, parameters_of
+from .outlet import Outlet
 from .overview import alert_data, change_data
 
 LIVES_ON = 60.0
 """Seconds that a session waits for its client to come back."""
-KEYS = 1_000
-"""Answers kept for requests that may be repeated."""
+MOST_UNDER_WAY = 4_096
+"""Requests of one session that may be run at a time; one more is refused."""
+LONGEST_KEY = 200
+"""Bytes of the longest `requestKey`, as JSON."""
+SESSION_MAILBOX = 10_000
+"""Messages that may wait for a session: it never waits for a client, but many terminals may print at once."""
+SLICE = 0.002
+"""Seconds of answering requests at once, after which the loop turns."""
 
 _numbers = count(1)
 
 Asker: TypeAlias = "tuple[Ref[Any], int | str]"
 """Who waits for an answer: a connection, and the request's id there."""
-
-
-@attrs.frozen
-class Answer:
-    """How a request ended."""
-
-    result: Any = None
-    error: RpcError | None = None
+Taken: TypeAlias = "tuple[int, bytes]"
+"""How many requests were taken, and the answers to those that could be answered at once."""
 
 
 @attrs.define(eq=False)
@@ -86,15 +91,14 @@ class ClientSession(Actor):
 
     def __init__(self, lives_on: float = LIVES_ON) -> None:
         self._lives_on = lives_on
-        self._connection: Ref[Any] | None = None
         self._backlog = Backlog()
+        self._outlet = Outlet(self._backlog)
         self._under_way: dict[str, _UnderWay] = {}
         self._asked: dict[Asker, str] = {}
         """Who waits for an answer, and for which request under way."""
         self._turns: dict[str, _Turn] = {}
         """Of the requests that are run in order, the last."""
-        self._answered: dict[str, tuple[bytes, Answer]] = {}
-        self._keys: deque[str] = deque()
+        self._answers = Answers()
         self._farewell: Any = None
 
     def on_start(self) -> None:
@@ -104,9 +108,9 @@ class ClientSession(Actor):
         self.ctx.subscribe(FEATURES, self.feature)
 
     def on_down(self, down: Down) -> None:
-        """A connection has ended; wait for another, if it was the last one."""
-        if down.ref == self._connection:
-            self._connection = None
+        """A connection has ended; wait for another, if it was the main one."""
+        if down.ref == self._outlet.connection:
+            self._outlet.close()
             self._expect_client()
 
     # --- for the methods
@@ -141,60 +145,64 @@ class ClientSession(Actor):
 
     @local
     async def attach(self, connection: Ref[Any], request: Request, last_seq: int) -> None:
-        """Answer `initialize`; send to this connection from now on, first what the client missed after `last_seq`."""
+        """Answer `initialize`; send to this connection from now on, first what the client missed after `last_seq`.
+
+        It takes the place of the one before, which ends: its client has come back, or has opened a second by mistake.
+        """
         if self._farewell is not None:
             self._farewell.cancel()
             self._farewell = None
-        self._connection = connection
+        before = self._outlet.connection
+        if before is not None:
+            await pass_on(before, "leave")
+        gap = self._outlet.open(connection, last_seq)
         self.ctx.monitor(connection)
-        missed = self._backlog.after(last_seq)
+        await self._greet(connection, request, gap)
+        await self._tell_what_waits()
+
+    @local
+    async def join(self, connection: Ref[Any], request: Request) -> None:
+        """Answer `initialize` of a further connection, which is told answers only, to its own requests."""
+        await self._greet(connection, request, None)
+
+    async def _greet(self, connection: Ref[Any], request: Request, gap: tuple[int, int] | None) -> None:
         greeting = {
             "session": self.ctx.name,
             "resumed": request.params.get("session") == self.ctx.name,
             "lastSeq": self._backlog.last_seq,
-            "gap": {"from": missed.gap[0], "to": missed.gap[1]} if missed.gap is not None else None,
+            "gap": {"from": gap[0], "to": gap[1]} if gap is not None else None,
             "serverInfo": {"name": "ukemi", "version": version("ukemi")},
             "capabilities": {"terminal": True, "runtime": True},
         }
-        await pass_on(connection, "tell", Response(request.id, greeting))
-        for note in missed.notifications:
-            await pass_on(connection, "tell", note)
+        await pass_on(connection, "tell", Answer.of(greeting).to(request.id))
 
     def end(self) -> None:
         """The client has said `exit`."""
         self.ctx.stop()
 
     @local
-    async def request(self, connection: Ref[Any], request: Request) -> None:
-        """Run a request and tell the connection its answer. One whose `requestKey` is known is not run again.
+    def requests(self, connection: Ref[Any], requests: Sequence[Request]) -> Taken:
+        """Run requests, in order; how many were taken, and the frames of what could be answered at once.
 
-        An id whose answer is outstanding on this connection, and a key that was another request's, are the client's
-        error.
+        It takes at least one, and as many as it has time for. The others' answers follow (`tell`). Where notifications
+        wait to go out before the answers, the connection is answered once they have: so a client that does not read
+        is not read from either.
         """
-        asker = (connection, request.id)
-        if asker in self._asked:
-            said = f"the id {request.id!r} is in use: its answer is outstanding on this connection"
-            await self._refuse(asker, said)
-            return
-        params = dict(request.params)
-        own_key = params.pop("requestKey", None)
-        key = f"key:{own_key!r}" if own_key is not None else f"{connection.name}:{request.id!r}"
-        asked = _digest(request.method, params) if own_key is not None else b""
-        under_way, answered = self._under_way.get(key), self._answered.get(key)
-        before = under_way.asked if under_way is not None else answered[0] if answered is not None else asked
-        if before != asked:
-            said = f"requestKey={own_key!r} was given to another request; a new request takes a key of its own"
-            await self._refuse(asker, said)
-        elif answered is not None:
-            await self._answer([asker], answered[1])
-        elif under_way is not None:
-            under_way.askers.append(asker)
-            self._asked[asker] = key
-        else:
-            turn = self._turn(request.method, params)
-            scope = self.ctx.start_task(self._run, request.method, params, key, turn)
-            self._under_way[key] = _UnderWay([asker], scope, asked)
-            self._asked[asker] = key
+        clock = self.system.clock
+        until = clock() + SLICE
+        answers: list[bytes] = []
+        taken = 0
+        for request in requests:
+            answer = self._begin(connection, request)
+            taken += 1
+            if answer is not None:
+                answers.append(answer.to(request.id))
+            if clock() > until:
+                break
+        data = b"".join(answers)
+        if data and self._outlet.is_behind and connection == self._outlet.connection:
+            self._outlet.hold(data, partial(self.ctx.defer().send, (taken, b"")))
+        return taken, data
 
     @local
     async def cancel(self, connection: Ref[Any], id: Any) -> None:
@@ -204,6 +212,11 @@ class ClientSession(Actor):
             self._under_way[key].scope.cancel()
             await self.finish(key, Answer(error=cancelled(self.ctx.path)))
 
+    def forget(self, keys: Any) -> None:
+        """The client has the answers to these `requestKeys`. What is no list of keys is passed over."""
+        if isinstance(keys, list):
+            self._answers.forget(map(_name_of, keys))
+
     @local
     async def finish(self, key: str, answer: Answer) -> None:
         """A request has ended; unless it was cancelled before, those who asked are told."""
@@ -212,12 +225,24 @@ class ClientSession(Actor):
             return
         for asker in request.askers:
             del self._asked[asker]
-        if key.startswith("key:"):
-            self._answered[key] = (request.asked, answer)
-            self._keys.append(key)
-            if len(self._keys) > KEYS:
-                del self._answered[self._keys.popleft()]
-        await self._answer(request.askers, answer)
+        if request.asked:
+            self._answers.keep(key, request.asked, answer)
+        for connection, id in request.askers:
+            await self._answer(connection, answer.to(id))
+
+    async def acknowledge(self, connection: Ref[Any], notes: int) -> None:
+        """A connection has sent so many bytes of notifications: there is room for more."""
+        if connection == self._outlet.connection:
+            self._outlet.acknowledge(notes)
+            await self._tell_what_waits()
+
+    def free_memory(self) -> int:
+        """Let go of all that can be spared: notifications that were told, and answers that were given.
+
+        A client that comes back before it had them is told of a gap; a request that is asked again is refused, not run
+        again. How many bytes that were, about.
+        """
+        return self._backlog.clear() + self._answers.clear()
 
     async def output(self, chunk: OutputChunk) -> None:
         """A terminal has printed something."""
@@ -237,31 +262,116 @@ class ClientSession(Actor):
 
     async def notify(self, name: str, params: dict[str, Any]) -> None:
         """Number a notification, remember it, and send it if there is a connection."""
-        note = self._backlog.add(name, params)
-        if self._connection is not None:
-            await pass_on(self._connection, "tell", note)
+        self._backlog.add(name, params)
+        await self._tell_what_waits()
 
-    # ---
+    # --- what goes out
 
-    async def _run(self, name: str, params: dict[str, Any], key: str, turn: _Turn) -> None:
+    async def _tell_what_waits(self) -> None:
+        """Hand over to the main connection what may go out now."""
+        outlet = self._outlet
+        if outlet.is_lost and outlet.connection is not None:
+            lost = outlet.connection
+            outlet.close()
+            self._expect_client()
+            await pass_on(lost, "give_up", "the client reads too slowly: notifications that it has not read are gone")
+        while outlet.connection is not None and (piece := outlet.take()) is not None:
+            await pass_on(outlet.connection, "tell", piece.data, piece.notes)
+            for release in piece.released:
+                release()
+
+    async def _answer(self, connection: Ref[Any], data: bytes) -> None:
+        if self._outlet.is_behind and connection == self._outlet.connection:
+            self._outlet.hold(data)
+        else:
+            await pass_on(connection, "tell", data)
+
+    # --- requests
+
+    def _begin(self, connection: Ref[Any], request: Request) -> Answer | None:
+        """Answer a request at once, or begin to run it. One whose `requestKey` is known is not run again.
+
+        An id whose answer is outstanding on this connection, and a key that was another request's, are the client's
+        error.
+        """
+        asker = (connection, request.id)
+        if self._asked and asker in self._asked:
+            return self._refusal(f"the id {request.id!r} is in use: its answer is outstanding on this connection")
+        method, params = METHODS.get(request.method), request.params
+        if "requestKey" in params:
+            return self._begin_once(asker, request, method)
+        if method is None or method.is_quick:
+            return self._answer_at_once(request.method, method, params)
+        return self._start(f"{connection.name}:{request.id!r}", asker, method, params, b"")
+
+    def _begin_once(self, asker: Asker, request: Request, method: Method | None) -> Answer | None:
+        """The same for a request with a key of its own."""
+        params = dict(request.params)
+        own = params.pop("requestKey")
+        key, asked = _name_of(own), _digest(request.method, params)
+        if len(key) > LONGEST_KEY:
+            return self._refusal(f"a requestKey may have {LONGEST_KEY} bytes, as JSON; this one has {len(key)}")
+        under_way, known = self._under_way.get(key), self._answers.find(key)
+        before = under_way.asked if under_way is not None else known.asked if known is not None else asked
+        if before != asked:
+            return self._refusal(f"requestKey={own!r} was given to another request; a new request takes one of its own")
+        if known is not None:
+            return known.answer or self._refusal(
+                f"requestKey={own!r} was answered, and the answer is no longer kept: it is not run again"
+            )
+        if under_way is not None:
+            under_way.askers.append(asker)
+            self._asked[asker] = key
+            return None
+        if method is not None and not method.is_quick:
+            return self._start(key, asker, method, params, asked)
+        answer = self._answer_at_once(request.method, method, params)
+        self._answers.keep(key, asked, answer)
+        return answer
+
+    def _answer_at_once(self, name: str, method: Method | None, params: dict[str, Any]) -> Answer:
         begun = self.system.clock()
         try:
-            answer = await self._answer_to(name, params, turn)
+            parameters = parameters_of(name, params)
+            assert method is not None
+            answer = Answer.of(method.handler(self, parameters))
+        except EXPECTED as error:
+            answer = Answer(error=as_rpc_error(error, self.ctx.path))
         except Exception:
             self._record(name, begun, ok=False)
+            raise
+        self._record(name, begun, ok=not is_failure(answer.error))
+        return answer
+
+    def _start(self, key: str, asker: Asker, method: Method, params: dict[str, Any], asked: bytes) -> Answer | None:
+        """Run it as a task."""
+        if len(self._under_way) >= MOST_UNDER_WAY:
+            full = ResourceExhausted("requests under way", MOST_UNDER_WAY, len(self._under_way))
+            return Answer(error=as_rpc_error(full, self.ctx.path))
+        scope = self.ctx.start_task(self._run, method, params, key, self._turn(method, params))
+        self._under_way[key] = _UnderWay([asker], scope, asked)
+        self._asked[asker] = key
+        return None
+
+    async def _run(self, method: Method, params: dict[str, Any], key: str, turn: _Turn) -> None:
+        begun = self.system.clock()
+        try:
+            answer = await self._answer_to(method, params, turn)
+        except Exception:
+            self._record(method.name, begun, ok=False)
             raise
         finally:
             turn.over.set()
             if self._turns.get(turn.place) is turn:
                 del self._turns[turn.place]
-        self._record(name, begun, ok=not is_failure(answer.error))
+        self._record(method.name, begun, ok=not is_failure(answer.error))
         await pass_on(self.ctx.ref, "finish", key, answer)  # behind what was printed before
 
-    async def _answer_to(self, name: str, params: dict[str, Any], turn: _Turn) -> Answer:
+    async def _answer_to(self, method: Method, params: dict[str, Any], turn: _Turn) -> Answer:
         try:
             await turn.before.wait()
-            parameters = parameters_of(name, params)
-            return Answer(await METHODS[name].handler(self, parameters))
+            parameters = parameters_of(method.name, params)
+            return Answer.of(await method.handler(self, parameters))
         except EXPECTED as error:
             return Answer(error=as_rpc_error(error, self.ctx.path))
 
@@ -270,29 +380,30 @@ class ClientSession(Actor):
         if name in METHODS:
             Metrics.of(self.system).record(name, self.system.clock() - begun, ok)
 
-    def _turn(self, name: str, params: dict[str, Any]) -> _Turn:
+    def _turn(self, method: Method, params: dict[str, Any]) -> _Turn:
         """Behind the last request that this one must not overtake."""
-        parameter = METHODS[name].in_order if name in METHODS else None
-        if parameter is None:
+        if method.in_order is None:
             return _Turn("", _OVER)
-        place = f"{name} {params.get(parameter)!r}"
+        place = f"{method.name} {params.get(method.in_order)!r}"
         last = self._turns.get(place)
         turn = self._turns[place] = _Turn(place, last.over if last is not None else _OVER)
         return turn
 
-    async def _answer(self, askers: list[Asker], answer: Answer) -> None:
-        for connection, id in askers:
-            await pass_on(connection, "tell", Response(id, answer.result, answer.error))
+    def _refusal(self, said: str) -> Answer:
+        return Answer(error=as_rpc_error(RpcError(Code.INVALID_REQUEST, said), self.ctx.path))
 
-    async def _refuse(self, asker: Asker, said: str) -> None:
-        error = as_rpc_error(RpcError(Code.INVALID_REQUEST, said), self.ctx.path)
-        await self._answer([asker], Answer(error=error))
+    # --- its end
 
     def _expect_client(self) -> None:
         self._farewell = self.ctx.after(self._lives_on, self._forget)
 
     def _forget(self) -> None:
         self.ctx.stop()
+
+
+def _name_of(key: Any) -> str:
+    """A `requestKey`, which may be any JSON value, as text."""
+    return orjson.dumps(key, option=orjson.OPT_SORT_KEYS).decode()
 
 
 def _digest(method: str, params: dict[str, Any]) -> bytes:

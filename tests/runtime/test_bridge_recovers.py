@@ -12,10 +12,9 @@ import pytest
 import trio
 
 from ukemi.actors.events import ActorExited
-from ukemi.actors.ipc import wire
 from ukemi.runtime.bridge import session as session_module
 from ukemi.runtime.bridge import tree as tree_module
-from ukemi.runtime.bridge.backlog import Backlog, Missed
+from ukemi.runtime.bridge.backlog import Backlog
 from ukemi.supervisors.events import ChildRestarted
 
 from ..bridge import Bridge, Client, Failed, running_bridge
@@ -147,21 +146,6 @@ async def test_a_gap_is_stated(bridge: Bridge, tmp_path: Path, monkeypatch: pyte
         assert answer["lastSeq"] == last
         await again.until(lambda: len(again.notes) == 2)
         assert [note["params"]["seq"] for note in again.notes] == [last - 1, last]
-
-
-async def test_a_client_that_does_not_read_is_disconnected_and_holds_up_nobody(
-    bridge: Bridge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(wire.Wire.__init__, "__kwdefaults__", {"largest": 2**20, "most_unsent": 100_000})
-    async with bridge.client() as client:
-        slow = await bridge.connect()
-        await slow.request("initialize")
-        terminal = await slow.terminal(tmp_path)
-        await slow.ask("terminal/execute", terminal=terminal, command="yes | head -c 3000000")
-        await works(client, await client.terminal(tmp_path))
-        await works(client, terminal, "after")
-        await slow.closed()
-        await slow.stream.aclose()
 
 
 async def test_a_session_without_a_client_ends_after_its_time(
@@ -355,27 +339,3 @@ async def test_stopping_leaves_no_process_and_no_socket(tmp_path: Path) -> None:
         await client.closed()
         assert not [pid for pid in pids if Path(f"/proc/{pid}/exe").exists()]
     assert not bridge.socket.exists()
-
-
-# --- what is kept for a client
-
-
-def test_a_backlog_keeps_the_last_notifications_and_states_what_is_gone() -> None:
-    backlog = Backlog(most=3)
-    assert backlog.after(0) == Missed([], None)
-    notes = [backlog.add("n", {"text": str(n)}) for n in range(5)]
-    assert backlog.last_seq == 5
-    assert backlog.after(0) == Missed(notes[2:], (1, 2))
-    assert backlog.after(1) == Missed(notes[2:], (2, 2))
-    assert backlog.after(2) == Missed(notes[2:], None)
-    assert backlog.after(4) == Missed(notes[4:], None)
-    assert backlog.after(5) == backlog.after(99) == Missed([], None)
-
-
-def test_a_backlog_is_bounded_in_size_too() -> None:
-    backlog = Backlog(most_bytes=10_000)
-    for _ in range(100):
-        backlog.add("n", {"text": "x" * 1000})
-    missed = backlog.after(0)
-    assert len(missed.notifications) == 8
-    assert missed.gap == (1, 92)

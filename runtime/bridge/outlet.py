@@ -1,0 +1,112 @@
+"""`Outlet`: what goes to a client over its main connection, in which order, and how much of it at a time.
+
+Notifications go out in the order of their numbers, and an answer behind all that came before it. No more than `WINDOW`
+bytes of notifications are under way: what comes on top stays in the backlog until the connection has acknowledged some.
+So a client that reads slowly holds up nobody, and costs no more than its backlog; one that falls so far behind that the
+backlog no longer has what comes next is lost, and has to come back.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from ...actors.ref import Ref
+from .backlog import Backlog
+
+WINDOW = 1024 * 1024
+"""Bytes of notifications that may be under way to a client."""
+PIECE = 64 * 1024
+"""Bytes of notifications after which a piece goes out."""
+
+
+@attrs.frozen
+class Piece:
+    """Frames that go out together."""
+
+    data: bytes
+    notes: int
+    """Bytes of notifications among them, which the connection is to acknowledge."""
+    released: list[Callable[[], object]]
+    """To be called once it was handed over."""
+
+
+@attrs.frozen
+class _Held:
+    """An answer that has to wait for the notifications before it."""
+
+    behind: int
+    data: bytes
+    release: Callable[[], object] | None
+
+
+class Outlet:
+    """Pure: what it gives (`take`), the session hands over to `connection`."""
+
+    def __init__(self, backlog: Backlog, window: int = WINDOW) -> None:
+        self.connection: Ref[Any] | None = None
+        """The main connection, if there is one."""
+        self._backlog = backlog
+        self._window = window
+        self._told = 0
+        """The number of the last notification that was handed over."""
+        self._under_way = 0
+        self._held: deque[_Held] = deque()
+
+    def open(self, connection: Ref[Any], last_seq: int) -> tuple[int, int] | None:
+        """Let all that comes after `last_seq` go out over this connection; the gap, if there is one."""
+        gap = self._backlog.gap_after(last_seq)
+        self.close()
+        self.connection = connection
+        self._told = min(gap[1] if gap is not None else last_seq, self._backlog.last_seq)
+        return gap
+
+    def close(self) -> None:
+        """There is no connection any more: answers that were to go out over it are lost."""
+        self.connection = None
+        self._under_way = 0
+        held, self._held = self._held, deque()
+        for each in held:
+            if each.release is not None:
+                each.release()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether notifications wait for their turn."""
+        return self._told < self._backlog.last_seq
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether what comes next is no longer kept."""
+        return self.connection is not None and self._told + 1 < self._backlog.first_seq
+
+    def hold(self, data: bytes, release: Callable[[], object] | None = None) -> None:
+        """Let an answer go out behind all notifications that there are now."""
+        self._held.append(_Held(self._backlog.last_seq, data, release))
+
+    def acknowledge(self, notes: int) -> None:
+        """The connection has sent so many bytes of notifications."""
+        self._under_way = max(0, self._under_way - notes)
+
+    def take(self) -> Piece | None:
+        """What is to go out now; None where nothing is, or nothing more may be under way."""
+        parts: list[bytes] = []
+        released: list[Callable[[], object]] = []
+        notes = 0
+        while True:
+            while self._held and self._held[0].behind <= self._told:
+                held = self._held.popleft()
+                parts.append(held.data)
+                if held.release is not None:
+                    released.append(held.release)
+            if not self.is_behind or self._under_way >= self._window or notes >= PIECE:
+                break
+            note = self._backlog.frame(self._told + 1)
+            self._told += 1
+            self._under_way += len(note)
+            notes += len(note)
+            parts.append(note)
+        return Piece(b"".join(parts), notes, released) if parts else None
