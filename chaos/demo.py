@@ -26,8 +26,8 @@ from ..actors.actor import Actor
 from ..actors.deferred import Reply
 from ..actors.errors import UkemiError
 from ..actors.events import Event
+from ..actors.ipc import IpcLink, LinkSession
 from ..actors.ipc.jsonrpc import RpcError
-from ..actors.ipc.link import IpcLink, LinkSession
 from ..actors.ref import Ref
 from ..runtime.debug.client import Client, ClientError
 from ..runtime.runtime import Runtime
