@@ -139,6 +139,6 @@ class Bridge:
 
 
 @asynccontextmanager
-async def running_bridge(folder: Path, *, encode: bool | None = None) -> AsyncIterator[Bridge]:
-    async with Runtime(bridge_tree(folder), encode_messages=encode) as runtime:
+async def running_bridge(folder: Path, *, encode: bool | None = None, **options: Any) -> AsyncIterator[Bridge]:
+    async with Runtime(bridge_tree(folder, **options), encode_messages=encode) as runtime:
         yield Bridge(runtime, folder)

@@ -18,13 +18,12 @@ from typing import Any
 
 import trio
 
-from ..actor import Actor
 from ..errors import IpcError, Reject
 from ..protocol import at_once, retryable
 from .framing import LARGEST
 from .jsonrpc import BadMessage, Code, Notification, Request, Response, RpcError, RpcMessage, decode, encode
 from .line import Asked, Line
-from .link_session import LinkSession, LinkState
+from .link_session import Link, LinkSession, LinkState
 from .sockets import connect_unix
 from .wire import Wire
 
@@ -42,7 +41,7 @@ class SessionLost(IpcError):
     """The peer has lost the session in which a request had gone out: whether it was run nobody knows."""
 
 
-class IpcLink(Actor):
+class IpcLink(Link):
     """A client of the bridge that listens on `path` (or that `connect` reaches).
 
     `session` is what takes it up where the last connection ended. It has to outlive the incarnation, so it is made

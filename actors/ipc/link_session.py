@@ -1,10 +1,13 @@
-"""What a link remembers across its connections and incarnations, and what it says of itself."""
+"""What a link answers, and what it remembers across its connections and incarnations."""
 
 from __future__ import annotations
 
 import secrets
+from typing import Any
 
 import attrs
+
+from ..actor import Actor
 
 
 @attrs.frozen
@@ -21,6 +24,26 @@ class LinkState:
     session: str | None
     resumed: int
     missed: int
+
+
+class Link(Actor):
+    """What a link answers, whether its peer is reached (`IpcLink`) or not (`LocalLink`): the type to refer to it by."""
+
+    def request(self, method: str, params: dict[str, Any] | None = None, lane: str = "") -> Any:
+        """Ask the peer; its result."""
+        raise NotImplementedError
+
+    def notify(self, method: str, params: dict[str, Any] | None = None) -> None:
+        """Tell the peer."""
+        raise NotImplementedError
+
+    def state(self) -> LinkState:
+        """How the link is."""
+        raise NotImplementedError
+
+    def close_idle(self) -> int:
+        """Close what is open and not in use; how many connections those were."""
+        raise NotImplementedError
 
 
 @attrs.frozen

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..actor import Actor
 from ..errors import Reject, ResourceExhausted
 from ..protocol import at_once, retryable
-from .link_session import LinkSession, LinkState
+from .link_session import Link, LinkSession, LinkState
 
 MOST_WAITING = 1_000
 """Requests and notifications that wait for a peer, unless told otherwise."""
 
 
-class LocalLink(Actor):
+class LocalLink(Link):
     """Answers what `IpcLink` does. `session` is the link's; `peer` is what it can't reach, for messages to people."""
 
     def __init__(self, session: LinkSession, most_waiting: int = MOST_WAITING, peer: str = "the peer") -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from itertools import count
 from typing import Any, TypeAlias
@@ -70,7 +70,7 @@ class _UnderWay:
     askers: list[Asker]
     scope: trio.CancelScope
     asked: bytes
-    """The digest of what is asked."""
+    """The digest of what is asked; empty where the answer need not be kept."""
 
 
 _OVER = trio.Event()
@@ -171,7 +171,7 @@ class ClientSession(Actor):
             "resumed": request.params.get("session") == self.ctx.name,
             "lastSeq": self._backlog.last_seq,
             "gap": {"from": gap[0], "to": gap[1]} if gap is not None else None,
-            "serverInfo": {"name": "ukemi", "version": version("ukemi")},
+            "serverInfo": {"name": "ukemi", "version": _version()},
             "capabilities": {"terminal": True, "runtime": True},
         }
         await pass_on(connection, "tell", Answer.of(greeting).to(request.id))
@@ -213,9 +213,12 @@ class ClientSession(Actor):
             await self.finish(key, Answer(error=cancelled(self.ctx.path)))
 
     def forget(self, keys: Any) -> None:
-        """The client has the answers to these `requestKeys`. What is no list of keys is passed over."""
-        if isinstance(keys, list):
-            self._answers.forget(map(_name_of, keys))
+        """The client will not ask again for the answers to these `requestKeys`. What is no list is passed over."""
+        names = [_name_of(key) for key in keys] if isinstance(keys, list) else []
+        self._answers.forget(names)
+        for name in names:
+            if name in self._under_way:
+                self._under_way[name].asked = b""
 
     @local
     async def finish(self, key: str, answer: Answer) -> None:
@@ -399,6 +402,11 @@ class ClientSession(Actor):
 
     def _forget(self) -> None:
         self.ctx.stop()
+
+
+@cache
+def _version() -> str:
+    return version("ukemi")
 
 
 def _name_of(key: Any) -> str:

@@ -15,6 +15,7 @@ from ukemi.actors.events import ActorExited
 from ukemi.runtime.bridge import session as session_module
 from ukemi.runtime.bridge import tree as tree_module
 from ukemi.runtime.bridge.backlog import Backlog
+from ukemi.runtime.bridge.clients import clients_at_most
 from ukemi.supervisors.events import ChildRestarted
 
 from ..bridge import Bridge, Client, Failed, running_bridge
@@ -245,10 +246,9 @@ async def test_clients_outlive_the_listener(bridge: Bridge, tmp_path: Path) -> N
 
 
 async def test_a_client_too_many_is_told_the_limit_and_harms_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(tree_module, "MOST_CLIENTS", 2)
-    async with running_bridge(tmp_path) as bridge, bridge.client() as client:
+    async with running_bridge(tmp_path, most_clients=2) as bridge, bridge.client() as client:
         terminal = await client.terminal(tmp_path)
         async with bridge.client():
             for _ in range(20):
@@ -269,7 +269,7 @@ async def test_a_client_too_many_is_told_the_limit_and_harms_nobody(
 def test_clients_take_no_more_than_half_of_the_files_that_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
     for files, clients in [(100, 50), (1024, 256), (resource.RLIM_INFINITY, 256)]:
         monkeypatch.setattr(resource, "getrlimit", lambda _, files=files: (files, files))
-        assert tree_module.most_clients() == clients
+        assert clients_at_most() == clients
 
 
 @contextmanager

@@ -1,0 +1,71 @@
+"""Where clients come in: how many there may be, and who takes them."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import trio
+
+from ...actors.errors import ActorStopped, ResourceExhausted
+from ...actors.ipc.framing import frame
+from ...actors.ipc.jsonrpc import Code, Response, RpcError, encode
+from ...actors.ipc.listener import Listener
+from ...actors.ref import Ref
+from ...supervisors.dynamic import DynamicSupervisor
+from ...supervisors.tree import child
+from .connection import FAREWELL, Connection, next_connection_name
+from .failures import failure_data
+
+MOST_CLIENTS = 256
+"""Connections at any time, unless told otherwise, where the process may open twice as many files."""
+IDLE = 60.0
+"""Seconds without a word, after which a connection can be spared."""
+
+
+def clients_at_most() -> int:
+    """How many clients may be connected: no more than take half of the files that this process may open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CLIENTS if files == resource.RLIM_INFINITY else min(MOST_CLIENTS, files // 2)
+
+
+class BridgeListener(Listener):
+    """Starts a `Connection` for each client; one too many is told so, and its connection closed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, self._serve)
+
+    async def close_idle(self, seconds: float = IDLE) -> int:
+        """Close the connections over which nothing was said for so long; how many those were.
+
+        Their sessions live on for a while, so that clients who come back find all as it was.
+        """
+        closed = 0
+        for info in await self._connections.call(DynamicSupervisor.children):
+            try:
+                closed += await info.ref.call(Connection.close_if_idle, seconds)
+            except ActorStopped:
+                pass  # it has ended meanwhile
+        return closed
+
+    async def _serve(self, stream: trio.SocketStream) -> None:
+        spec = child(next_connection_name(), lambda: Connection(stream), restart="temporary")
+        try:
+            await self._connections.call(DynamicSupervisor.start_child, spec)
+        except ResourceExhausted as error:
+            await self._refuse(stream, error)
+
+    @property
+    def _connections(self) -> Ref[DynamicSupervisor]:
+        return self.ctx.find("../connections", DynamicSupervisor)
+
+    async def _refuse(self, stream: trio.SocketStream, error: ResourceExhausted) -> None:
+        said = f"{error.current} clients are connected, at most {error.limit} may be"
+        self.ctx.log.warning("refused a connection: {}", said)
+        answer = Response(None, error=RpcError(Code.FAILED, said, failure_data(error, self.ctx.path)))
+        async with stream:
+            with trio.move_on_after(FAREWELL):  # it fits into an empty buffer
+                try:
+                    await stream.send_all(frame(encode(answer)))
+                except trio.BrokenResourceError:
+                    pass
