@@ -32,6 +32,10 @@ class Topics:
             if not subscribers:
                 del self._subscribers[topic]
 
+    def followers(self, topic: str) -> int:
+        """How many are subscribed to a topic."""
+        return len(self._subscribers.get(topic, ()))
+
     def publish(self, topic: str, event: Any) -> int:
         """Cast the event to every subscriber, in the order of their subscribing; how many it reached."""
         subscribers = self._subscribers.get(topic)

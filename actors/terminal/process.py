@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
+from math import inf
 
 import attrs
 import trio
@@ -22,6 +23,7 @@ from ..deliver import deliver
 from ..errors import ActorStopped, Reject, ResourceExhausted, UkemiError
 from ..parser.stream import Output, StreamParser
 from ..ref import Ref
+from .brake import Brake
 from .integration import launch
 from .pty import Pty
 from .settings import ShellState, TerminalSettings
@@ -66,6 +68,7 @@ class PtyProcess(Actor):
         self._acknowledged = self._shell.begin
         self._kept: deque[Output] = deque()
         self._room = trio.Event()
+        self._brake = Brake()
         self._heard = trio.Event()
         self._typed: deque[_Typed] = deque()
         self._to_type = trio.Event()
@@ -115,9 +118,18 @@ class PtyProcess(Actor):
             self._kept.append(output)
             with suppress(ActorStopped):  # the next one begins with what was not acknowledged
                 await deliver(parser, StreamParser.feed, output)
-            while shell.read - self._acknowledged > MOST_UNDER_WAY:
+            while (pause := self._pause()) > 0:
                 self._room = trio.Event()
-                await self._room.wait()
+                with trio.move_on_after(pause):
+                    await self._room.wait()
+
+    def _pause(self) -> float:
+        """Seconds for which nothing more is to be read: those behind, or all who follow, can't keep up."""
+        if self._shell.read - self._acknowledged > MOST_UNDER_WAY:
+            return inf
+        topic = f"{self.ctx.path.rpartition('/')[0]}/output"
+        followers = self.ctx._incarnation.cell.system.topics.followers(topic)
+        return self._brake.left(followers, trio.current_time())
 
     async def _type(self, pty: Pty) -> None:
         """Type what there is, in a task of its own: a program that does not read must not keep ^C from it."""
@@ -187,6 +199,11 @@ class PtyProcess(Actor):
         begin = self._kept[0].offset if self._kept else self._shell.read
         skip = max(0, self._acknowledged - begin)
         return Output(begin + skip, data[skip:])
+
+    def slow_down(self, who: str, seconds: float) -> None:
+        """A follower of the output can't keep up: wait for so long, unless others can; 0 takes that back."""
+        self._brake.pull(who, trio.current_time() + seconds)
+        self._room.set()
 
     def heard(self, shell: int) -> None:
         """The end of this shell was dealt with too."""

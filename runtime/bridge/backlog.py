@@ -10,7 +10,7 @@ from ...actors.ipc.jsonrpc import Notification, encode
 
 MOST = 10_000
 """Notifications kept."""
-MOST_BYTES = 4 * 1024 * 1024
+MOST_BYTES = 8 * 1024 * 1024
 """Bytes of them that are kept."""
 
 
@@ -23,6 +23,8 @@ class Backlog:
         self._most_bytes = most_bytes
         self._kept: deque[bytes] = deque()
         self._bytes = 0
+        self.added = 0
+        """Bytes of all that there ever were."""
 
     @property
     def first_seq(self) -> int:
@@ -35,12 +37,17 @@ class Backlog:
         self.last_seq += 1
         self._kept.append(made)
         self._bytes += len(made)
+        self.added += len(made)
         while len(self._kept) > self._most or self._bytes > self._most_bytes:
             self._bytes -= len(self._kept.popleft())
 
     def frame(self, seq: int) -> bytes:
         """The notification of this number, which is kept."""
         return self._kept[seq - self.first_seq]
+
+    def bytes_after(self, seq: int) -> int:
+        """Bytes of those that came after this one and are kept."""
+        return sum(len(self.frame(each)) for each in range(max(seq + 1, self.first_seq), self.last_seq + 1))
 
     def gap_after(self, seq: int) -> tuple[int, int] | None:
         """The first and the last number of those after this one that are gone for good, if any are."""

@@ -53,6 +53,8 @@ class Outlet:
         self._window = window
         self._told = 0
         """The number of the last notification that was handed over."""
+        self.told_bytes = 0
+        """Of what the backlog has had, up to there."""
         self._under_way = 0
         self._held: deque[_Held] = deque()
 
@@ -62,6 +64,7 @@ class Outlet:
         self.close()
         self.connection = connection
         self._told = min(gap[1] if gap is not None else last_seq, self._backlog.last_seq)
+        self.told_bytes = self._backlog.added - self._backlog.bytes_after(self._told)
         return gap
 
     def close(self) -> None:
@@ -77,6 +80,11 @@ class Outlet:
     def is_behind(self) -> bool:
         """Whether notifications wait for their turn."""
         return self._told < self._backlog.last_seq
+
+    @property
+    def lag(self) -> int:
+        """Bytes of notifications that wait for their turn."""
+        return self._backlog.added - self.told_bytes
 
     @property
     def is_lost(self) -> bool:
@@ -106,6 +114,7 @@ class Outlet:
                 break
             note = self._backlog.frame(self._told + 1)
             self._told += 1
+            self.told_bytes += len(note)
             self._under_way += len(note)
             notes += len(note)
             parts.append(note)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import version
 from itertools import count
@@ -24,13 +25,14 @@ import orjson
 import trio
 
 from ...actors.actor import Actor
-from ...actors.errors import ComponentNotFound, ResourceExhausted
+from ...actors.errors import ActorStopped, ComponentNotFound, MailboxFull, ResourceExhausted
 from ...actors.ipc.jsonrpc import Code, Request, RpcError
 from ...actors.messages import Down
 from ...actors.protocol import local
 from ...actors.ref import Ref
 from ...actors.system import System
 from ...actors.terminal.commands import OutputChunk
+from ...actors.terminal.process import PtyProcess
 from ...supervisors.alerts import ALERTS, AlertRaised
 from ...supervisors.degradation import FEATURES, FeatureDegraded, FeatureRestored, QualityChanged
 from ...supervisors.dynamic import DynamicSupervisor
@@ -43,6 +45,7 @@ from .failures import EXPECTED, as_rpc_error, cancelled, is_failure
 from .methods import METHODS, Method, parameters_of
 from .outlet import Outlet
 from .overview import alert_data, change_data
+from .pacing import BEHIND, EVERY, FOR, Pacing
 
 LIVES_ON = 60.0
 """Seconds that a session waits for its client to come back."""
@@ -100,6 +103,11 @@ class ClientSession(Actor):
         """Of the requests that are run in order, the last."""
         self._answers = Answers()
         self._farewell: Any = None
+        self._followed: set[str] = set()
+        """The terminals whose output the client is told."""
+        self._pacing = Pacing()
+        self._slowing: Any = None
+        """What looks again and again whether they have to be slowed down."""
 
     def on_start(self) -> None:
         """Wait for the client, but not for ever; hear what all clients are told."""
@@ -139,6 +147,7 @@ class ClientSession(Actor):
 
     def follow_terminal(self, name: str) -> None:
         """Tell the client what is printed in a terminal, from now on."""
+        self._followed.add(name)
         self.ctx.subscribe(f"{self.terminals.path}/{name}/output", self.output)
 
     # --- messages
@@ -238,6 +247,8 @@ class ClientSession(Actor):
         if connection == self._outlet.connection:
             self._outlet.acknowledge(notes)
             await self._tell_what_waits()
+            if self._slowing is not None and self._outlet.lag < BEHIND // 4:
+                self._slow_down()
 
     def free_memory(self) -> int:
         """Let go of all that can be spared: notifications that were told, and answers that were given.
@@ -267,6 +278,9 @@ class ClientSession(Actor):
         """Number a notification, remember it, and send it if there is a connection."""
         self._backlog.add(name, params)
         await self._tell_what_waits()
+        if self._slowing is None and self._outlet.lag > BEHIND:
+            self._slowing = self.ctx.every(EVERY, self._slow_down)
+            self._slow_down()
 
     # --- what goes out
 
@@ -288,6 +302,18 @@ class ClientSession(Actor):
             self._outlet.hold(data)
         else:
             await pass_on(connection, "tell", data)
+
+    def _slow_down(self) -> None:
+        """Have the followed terminals wait for the client, or go on. Each looks itself whether others keep up."""
+        must_wait = self._pacing.look(self._outlet.lag, self._outlet.told_bytes, trio.current_time())
+        if not self._pacing.is_slowing and self._slowing is not None:
+            self._slowing.cancel()
+            self._slowing = None
+        if must_wait or not self._pacing.is_slowing:
+            for name in self._followed:
+                with suppress(ComponentNotFound, ActorStopped, MailboxFull):  # the next time, if it is still there
+                    pty = self.ctx.find(f"{self.terminals.path}/{name}/pty", PtyProcess)
+                    pty.cast(PtyProcess.slow_down, self.ctx.path, FOR if must_wait else 0.0)
 
     # --- requests
 

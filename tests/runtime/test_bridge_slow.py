@@ -1,0 +1,164 @@
+"""Clients that read slowly or not at all: they wait, are waited for as long as is stated, and hold up nobody."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from ukemi.actors.events import ActorExited
+from ukemi.actors.ipc import wire
+from ukemi.runtime.bridge import pacing
+from ukemi.runtime.bridge.pacing import BEHIND, PATIENCE, Pacing
+from ukemi.supervisors.alerts import AlertRaised
+
+from ..bridge import Bridge, Client, running_bridge
+from ..expecting import PATIENCE as LONG
+from ..expecting import expecting
+
+MUCH = 12_000_000
+"""Bytes: more than the bridge keeps for a client."""
+PRINT = f"yes 0123456789 | head -c {MUCH}"
+
+
+@pytest.fixture
+async def bridge(tmp_path: Path) -> AsyncIterator[Bridge]:
+    async with running_bridge(tmp_path, encode=False) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is waited for as long as usual."""
+    monkeypatch.setitem(wire.Wire.__init__.__kwdefaults__, "patience", 0.5)
+    monkeypatch.setattr(pacing, "PATIENCE", 0.2)
+
+
+async def works(client: Client, terminal: str, word: str = "works") -> None:
+    answer = await client.request("terminal/execute", terminal=terminal, command=f"echo {word}")
+    assert (answer["output"], answer["exitCode"]) == (f"{word}\r\n", 0)
+
+
+def printed(client: Client, terminal: str) -> int:
+    return sum(len(note["params"]["data"]) for note in client.notes if note["params"].get("terminal") == terminal)
+
+
+async def test_a_client_that_reads_slowly_gets_all_of_it_in_order_since_its_terminal_waits(
+    bridge: Bridge, tmp_path: Path
+) -> None:
+    async with bridge.client() as slow, bridge.client() as other:
+        terminal, others = await slow.terminal(tmp_path), await other.terminal(tmp_path)
+        id = await slow.ask("terminal/execute", terminal=terminal, command=PRINT)
+        with trio.fail_after(LONG):
+            while slow.answers == {}:  # the bridge is ready to send far sooner than this client reads
+                await works(other, others)
+                await slow.read()
+        await slow.answer(id)
+        seqs = [note["params"]["seq"] for note in slow.notes]
+        assert seqs == list(range(1, len(seqs) + 1))
+        assert printed(slow, terminal) == MUCH + MUCH // 11  # each newline is two
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_client_that_does_not_read_is_disconnected_others_are_told_and_held_up_by_nothing(
+    bridge: Bridge, tmp_path: Path
+) -> None:
+    async with bridge.client() as other:
+        slow = await bridge.connect()
+        session = (await slow.request("initialize"))["session"]
+        terminal, others = await slow.terminal(tmp_path), await other.terminal(tmp_path)
+        async with expecting(bridge.runtime, AlertRaised, await connection_of(bridge, slow)):
+            await slow.ask("terminal/execute", terminal=terminal, command=PRINT, requestKey="k")
+            await works(other, others)
+        await other.until(lambda: any(note["method"] == "runtime/alert" for note in other.notes))
+        (told,) = [note["params"] for note in other.notes if note["method"] == "runtime/alert"]
+        assert told["severity"] == "Warning"
+        assert "disconnected a client" in told["message"]
+        await works(other, terminal, "after")  # it does not wait for who has gone
+        await slow.closed()
+        await slow.stream.aclose()
+        again = await bridge.connect()
+        async with again.stream:
+            answer = await again.request("initialize", session=session, lastSeq=0)
+            assert answer["resumed"]
+            assert answer["gap"]["from"] == 1
+            await again.request("terminal/execute", terminal=terminal, command=PRINT, requestKey="k")
+            seqs = [note["params"]["seq"] for note in again.notes]
+            assert seqs == list(range(answer["gap"]["to"] + 1, answer["gap"]["to"] + 1 + len(seqs)))
+
+
+async def connection_of(bridge: Bridge, client: Client) -> str:
+    """The path of the last connection that was made, which is this client's."""
+    children = await bridge.runtime.ref("connections").call("children")
+    return str(children[-1].ref.path)
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_who_follows_the_same_terminal(
+    bridge: Bridge, tmp_path: Path
+) -> None:
+    async with bridge.client() as slow, bridge.client() as other:
+        terminal = await slow.terminal(tmp_path)
+        await works(slow, terminal)
+        answer = await other.request("terminal/execute", terminal=terminal, command=PRINT)
+        assert answer["exitCode"] == 0
+        assert printed(other, terminal) == MUCH + MUCH // 11
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_client_that_asks_and_does_not_read_the_answers_is_not_read_from_either_and_then_disconnected(
+    bridge: Bridge,
+) -> None:
+    async with bridge.client() as other:
+        flooding = await bridge.connect()
+        await flooding.request("initialize")
+        path = await connection_of(bridge, flooding)
+        frame = framed({"id": 1, "method": "runtime/tree"})
+        sent = 0
+        async with expecting(bridge.runtime, ActorExited, path):
+            with trio.fail_after(LONG):
+                try:
+                    while True:
+                        await flooding.stream.send_all(frame * 100)
+                        sent += 100
+                except trio.BrokenResourceError:
+                    pass
+        assert "the peer has read nothing for 0.5 s" in bridge.runtime.events.of(ActorExited)[-1].reason
+        assert sent < 100_000
+        assert (await other.request("runtime/ping")) == {}
+        await flooding.stream.aclose()
+
+
+async def test_a_client_that_reads_nothing_while_it_is_told_nothing_is_let_be(bridge: Bridge) -> None:
+    async with bridge.client() as client:
+        await trio.sleep(0.05)
+        assert await client.request("runtime/ping") == {}
+
+
+def framed(message: dict[str, Any]) -> bytes:
+    body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+    return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+
+
+# --- when terminals wait
+
+
+def test_terminals_wait_while_the_client_is_behind_and_makes_progress() -> None:
+    it = Pacing()
+    assert not it.look(BEHIND, 0, 0.0)
+    assert it.look(BEHIND + 1, 0, 0.0)
+    for second in range(1, 100):
+        assert it.look(BEHIND * 4, told=second, now=float(second))
+    assert it.look(BEHIND // 2, 100, 100.0)
+    assert not it.look(BEHIND // 4, 100, 100.0)
+    assert not it.look(BEHIND // 2, 100, 100.0)
+
+
+def test_terminals_do_not_wait_for_a_client_that_takes_nothing_until_it_does() -> None:
+    it = Pacing()
+    assert it.look(BEHIND * 2, 5, 0.0)
+    assert it.look(BEHIND * 2, 5, PATIENCE - 0.1)
+    assert not it.look(BEHIND * 2, 5, PATIENCE)
+    assert it.is_slowing
+    assert it.look(BEHIND * 2, 6, PATIENCE + 1)
