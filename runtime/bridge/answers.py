@@ -8,8 +8,8 @@ then refused, since to run it again might do again what it has done.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable
+from typing import Any, Protocol
 
 import attrs
 import orjson
@@ -25,18 +25,32 @@ KNOWN = 10_000
 """Keys that are known, with or without their answer; an older one counts as new."""
 
 
+class Told(Protocol):
+    """What is to be done once an answer was given."""
+
+    def __call__(self, *, was_told: bool) -> Awaitable[None]:
+        """`was_told`: whether there was still somebody to give it to."""
+
+
 @attrs.frozen
 class Answer:
     """How a request ended: the result as JSON text, or an error."""
 
     text: bytes = b"null"
     error: RpcError | None = None
+    told: Told | None = None
+    """Called in the session's turn, once behind the answer; of what is not quick."""
 
     @classmethod
-    def of(cls, result: Any) -> Answer:
-        """The answer with this result; an error in place of one that JSON has no words for."""
+    def of(cls, result: Any, told: Told | None = None) -> Answer:
+        """The answer with this result; an error in place of one that JSON has no words for.
+
+        A method that wants to know when its result was told returns one of these in place of the result.
+        """
+        if isinstance(result, Answer):
+            return result
         try:
-            return cls(orjson.dumps(result))
+            return cls(orjson.dumps(result), told=told)
         except TypeError as error:
             return cls(error=RpcError(Code.INTERNAL_ERROR, f"the result can't be told in JSON: {error}"))
 
@@ -79,7 +93,7 @@ class Answers:
 
     def keep(self, key: str, asked: bytes, answer: Answer) -> None:
         """Keep an answer; the oldest may have to go."""
-        self._kept[key] = Known(asked, answer)
+        self._kept[key] = Known(asked, attrs.evolve(answer, told=None))
         self._bytes += answer.size
         while len(self._kept) > self._most or (self._bytes > self._most_bytes and len(self._kept) > 1):
             self._drop_oldest()

@@ -7,20 +7,22 @@ from pathlib import Path
 
 import trio
 
-from ...actors.errors import ActorStopped, ResourceExhausted
+from ...actors.errors import ResourceExhausted
 from ...actors.ipc.framing import frame
 from ...actors.ipc.jsonrpc import Code, Response, RpcError, encode
 from ...actors.ipc.listener import Listener
 from ...actors.ref import Ref
 from ...supervisors.dynamic import DynamicSupervisor
+from ...supervisors.recovery import OTP
 from ...supervisors.tree import child
 from .connection import FAREWELL, Connection, next_connection_name
 from .failures import failure_data
 
 MOST_CLIENTS = 256
 """Connections at any time, unless told otherwise, where the process may open twice as many files."""
-IDLE = 60.0
-"""Seconds without a word, after which a connection can be spared."""
+CLIENTS = OTP
+"""Whatever fails in serving a client ends what serves it, so that the client sees it and comes back; an actor that went
+on without the message that failed would leave a request unanswered. And what one client exhausts stops nobody else."""
 
 
 def clients_at_most() -> int:
@@ -34,19 +36,6 @@ class BridgeListener(Listener):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, self._serve)
-
-    async def close_idle(self, seconds: float = IDLE) -> int:
-        """Close the connections over which nothing was said for so long; how many those were.
-
-        Their sessions live on for a while, so that clients who come back find all as it was.
-        """
-        closed = 0
-        for info in await self._connections.call(DynamicSupervisor.children):
-            try:
-                closed += await info.ref.call(Connection.close_if_idle, seconds)
-            except ActorStopped:
-                pass  # it has ended meanwhile
-        return closed
 
     async def _serve(self, stream: trio.SocketStream) -> None:
         spec = child(next_connection_name(), lambda: Connection(stream), restart="temporary")

@@ -33,6 +33,10 @@ from .failures import as_rpc_error, failure_data
 from .outlet import WINDOW
 from .session import SESSION_MAILBOX, ClientSession
 
+CLOSE_IDLE = "ukemi.bridge.close_idle"
+"""The topic on which connections hear, with the reason, that those that nobody uses are to end."""
+IDLE = 60.0
+"""Seconds without a word, after which nobody uses a connection."""
 INITIALIZE_WITHIN = 10.0
 """Seconds that a client has to say who it is."""
 FRAME_WITHIN = 60.0
@@ -59,6 +63,10 @@ class Connection(Actor):
         self._notes = 0
         """Bytes of notifications that were told, and are not yet acknowledged to the session."""
         self._to_acknowledge = trio.Event()
+        self._is_shut_down = False
+        """It was asked for `shutdown`: nothing but `exit` is to come."""
+        self._is_over = False
+        """The client has said `exit`."""
         self._unfinished_since: float | None = None
         """When the frame that is not complete has begun."""
         self._started = self._last_used = 0.0
@@ -68,6 +76,7 @@ class Connection(Actor):
         """Begin to serve."""
         self._me = self.ctx.ref.within(None)
         self._started = self._last_used = trio.current_time()
+        self.ctx.subscribe(CLOSE_IDLE, self.close_idle)
         self.ctx.start_task(self._serve)
         self.ctx.start_task(self._send)
         self.ctx.start_task(self._acknowledge)
@@ -101,12 +110,15 @@ class Connection(Actor):
         """The session can't serve this client any longer."""
         raise SlowPeer(why)
 
-    def close_if_idle(self, seconds: float) -> bool:
-        """End if nothing was said or told for so long, and nothing waits to be sent; whether it does."""
-        is_idle = not self._wire.unsent and trio.current_time() - self._last_used >= seconds
-        if is_idle:
+    def shut_down(self) -> None:
+        """Take no requests any more, as `shutdown` asks."""
+        self._is_shut_down = True
+
+    def close_idle(self, why: str) -> None:
+        """End if nothing was said or told for a while; the session lives on, and the client may come back."""
+        if not self._wire.unsent and trio.current_time() - self._last_used >= IDLE:
+            self.ctx.log.info("closed, since it was idle: {}", why)
             self.ctx.stop()
-        return is_idle
 
     # --- what goes out
 
@@ -131,9 +143,11 @@ class Connection(Actor):
     async def _serve(self) -> None:
         async with self._wire as wire:
             try:
-                while (bodies := await self._receive()) is not None:
+                while not self._is_over and (bodies := await self._receive()) is not None:
                     await self._take(bodies)
                     await wire.room()
+                with trio.move_on_after(FAREWELL):
+                    await wire.flush()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 pass
             except (FramingError, SlowClient) as error:
@@ -171,6 +185,8 @@ class Connection(Actor):
         """Deal with what has come in, in order; requests that come one after the other are handed over together."""
         asked: list[Request] = []
         for body in bodies:
+            if self._is_over:
+                return
             try:
                 message = decode(body)
             except BadMessage as error:
@@ -191,10 +207,11 @@ class Connection(Actor):
 
     async def _ask(self, requests: list[Request]) -> None:
         """Hand requests over; what is answered at once goes out behind what the session has told before."""
-        if self._session is None:
+        if self._session is None or self._is_shut_down:
+            code = Code.NOT_INITIALIZED if self._session is None else Code.INVALID_REQUEST
+            when = "before initialize" if self._session is None else "after shutdown"
             for request in requests:
-                said = f"{request.method} before initialize"
-                self._refuse(BadMessage(Code.NOT_INITIALIZED, said, request.id))
+                self._refuse(BadMessage(code, f"{request.method} {when}", request.id))
             return
         while requests:
             try:
@@ -216,6 +233,7 @@ class Connection(Actor):
             elif self._session is None:
                 raise BadMessage(Code.NOT_INITIALIZED, f"{request.method} before initialize", request.id)
             else:
+                self.shut_down()
                 self._wire.send(Response(request.id))
         except BadMessage as error:
             self._refuse(error)
@@ -225,7 +243,7 @@ class Connection(Actor):
         if note.method == "exit":
             if session is not None:
                 await pass_on(session, ClientSession.end)
-            self.ctx.stop()
+            self._is_over = True
         elif session is None:
             return
         elif note.method == "$/cancelRequest":

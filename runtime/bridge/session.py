@@ -41,12 +41,14 @@ from . import overview, terminal_methods  # noqa: F401  (they declare methods)
 from .answers import Answer, Answers
 from .backlog import Backlog
 from .delivery import pass_on
-from .failures import EXPECTED, as_rpc_error, cancelled, is_failure
+from .failures import EXPECTED, as_rpc_error, cancelled, failure_data, is_failure
 from .methods import METHODS, Method, parameters_of
 from .outlet import Outlet
 from .overview import alert_data, change_data
 from .pacing import BEHIND, EVERY, FOR, Pacing
 
+FREE_MEMORY = "ukemi.bridge.free_memory"
+"""The topic on which sessions hear, with the reason, that memory is needed for what is more urgent."""
 LIVES_ON = 60.0
 """Seconds that a session waits for its client to come back."""
 MOST_UNDER_WAY = 4_096
@@ -114,6 +116,7 @@ class ClientSession(Actor):
         self._expect_client()
         self.ctx.subscribe(ALERTS, self.alert)
         self.ctx.subscribe(FEATURES, self.feature)
+        self.ctx.subscribe(FREE_MEMORY, self.free_memory)
 
     def on_down(self, down: Down) -> None:
         """A connection has ended; wait for another, if it was the main one."""
@@ -234,6 +237,8 @@ class ClientSession(Actor):
         """A request has ended; unless it was cancelled before, those who asked are told."""
         request = self._under_way.pop(key, None)
         if request is None:
+            if answer.told is not None:
+                await answer.told(was_told=False)
             return
         for asker in request.askers:
             del self._asked[asker]
@@ -241,6 +246,8 @@ class ClientSession(Actor):
             self._answers.keep(key, request.asked, answer)
         for connection, id in request.askers:
             await self._answer(connection, answer.to(id))
+        if answer.told is not None:
+            await answer.told(was_told=True)
 
     async def acknowledge(self, connection: Ref[Any], notes: int) -> None:
         """A connection has sent so many bytes of notifications: there is room for more."""
@@ -250,13 +257,13 @@ class ClientSession(Actor):
             if self._slowing is not None and self._outlet.lag < BEHIND // 4:
                 self._slow_down()
 
-    def free_memory(self) -> int:
-        """Let go of all that can be spared: notifications that were told, and answers that were given.
+    def free_memory(self, why: str) -> None:
+        """Let go of what can be spared: notifications and answers that went out, and that the client may not have seen.
 
-        A client that comes back before it had them is told of a gap; a request that is asked again is refused, not run
-        again. How many bytes that were, about.
+        If it has not, it is told of a gap when it comes back, and what it asks again is refused, not run again.
         """
-        return self._backlog.clear() + self._answers.clear()
+        freed = self._answers.clear() + (0 if self._outlet.is_behind else self._backlog.clear())
+        self.ctx.log.debug("let go of {} bytes: {}", freed, why)
 
     async def output(self, chunk: OutputChunk) -> None:
         """A terminal has printed something."""
@@ -375,8 +382,9 @@ class ClientSession(Actor):
     def _start(self, key: str, asker: Asker, method: Method, params: dict[str, Any], asked: bytes) -> Answer | None:
         """Run it as a task."""
         if len(self._under_way) >= MOST_UNDER_WAY:
+            said = f"{len(self._under_way)} requests of this session are under way, at most {MOST_UNDER_WAY} may be"
             full = ResourceExhausted("requests under way", MOST_UNDER_WAY, len(self._under_way))
-            return Answer(error=as_rpc_error(full, self.ctx.path))
+            return Answer(error=RpcError(Code.FAILED, said, failure_data(full, self.ctx.path)))
         scope = self.ctx.start_task(self._run, method, params, key, self._turn(method, params))
         self._under_way[key] = _UnderWay([asker], scope, asked)
         self._asked[asker] = key
@@ -413,7 +421,7 @@ class ClientSession(Actor):
         """Behind the last request that this one must not overtake."""
         if method.in_order is None:
             return _Turn("", _OVER)
-        place = f"{method.name} {params.get(method.in_order)!r}"
+        place = f"{method.name.partition('/')[0]} {method.in_order} {params.get(method.in_order)!r}"
         last = self._turns.get(place)
         turn = self._turns[place] = _Turn(place, last.over if last is not None else _OVER)
         return turn

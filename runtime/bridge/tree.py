@@ -6,11 +6,12 @@ from pathlib import Path
 
 from ...supervisors.backoff import Backoff
 from ...supervisors.features import Feature
-from ...supervisors.recovery import OTP, RECOVERY, Restart, Row
+from ...supervisors.recovery import RECOVERY, Restart, Row
 from ...supervisors.spec import ChildSpec
 from ...supervisors.tree import child, dynamic_supervisor, supervisor
 from ..state_dir import StateDir
-from .clients import BridgeListener, clients_at_most
+from .clients import CLIENTS, BridgeListener, clients_at_most
+from .stdio import Stdio
 
 RESTARTS = 10
 """Restarts of the bridge's parts within a minute, before it is given up."""
@@ -25,15 +26,11 @@ FEATURES = (
 )
 """What the quality levels turn off. All are the bridge's, not a child's: one terminal's failure is its own."""
 
-CLIENTS = OTP
-"""Whatever fails in serving a client ends what serves it, so that the client sees it and comes back; an actor that went
-on without the message that failed would leave a request unanswered. And what one client exhausts stops nobody else."""
-
 LISTENER = RECOVERY.replacing(Row("FileSystem", "Critical", Restart()), name="listener")
 """It listens again, whatever the state of the disk: nobody else could ask for it."""
 
 
-def bridge_tree(folder: StateDir | Path, *, most_clients: int | None = None) -> ChildSpec:
+def bridge_tree(folder: StateDir | Path, *, most_clients: int | None = None, stdio: Stdio | None = None) -> ChildSpec:
     """The bridge on the socket `bridge.sock` of a state dir, under the spec's matrix.
 
     bridge                 dependents: what needs a part that failed is restarted with it
@@ -42,15 +39,32 @@ def bridge_tree(folder: StateDir | Path, *, most_clients: int | None = None) -> 
     ├── connections        one for each client, gone when it goes; needs sessions
     └── listener           accepts clients; needs connections
 
-    `most_clients` are connected at any time; None: as many as `clients_at_most` says.
+    `most_clients` are connected at any time; None: as many as `clients_at_most` says. With `stdio` there is one client
+    in place of connections and listener, with which all ends.
     """
-    most = clients_at_most() if most_clients is None else most_clients
     path = folder.bridge_socket if isinstance(folder, StateDir) else folder / "bridge.sock"
     return supervisor(
         "bridge",
         dynamic_supervisor("terminals", max_restarts=100, within=60.0),
         dynamic_supervisor("sessions", policy=CLIENTS),
-        dynamic_supervisor("connections", max_children=most, depends_on=["sessions"], policy=CLIENTS),
+        *([stdio.child()] if stdio is not None else _clients(path, most_clients)),
+        strategy="dependents",
+        max_restarts=RESTARTS,
+        within=60.0,
+        policy=RECOVERY,
+        features=FEATURES,
+        auto_shutdown="never" if stdio is None else "any_significant",
+    )
+
+
+def _clients(path: Path, most: int | None) -> list[ChildSpec]:
+    return [
+        dynamic_supervisor(
+            "connections",
+            max_children=clients_at_most() if most is None else most,
+            depends_on=["sessions"],
+            policy=CLIENTS,
+        ),
         child(
             "listener",
             lambda: BridgeListener(path),
@@ -58,9 +72,4 @@ def bridge_tree(folder: StateDir | Path, *, most_clients: int | None = None) -> 
             backoff=LISTEN_AGAIN,
             policy=LISTENER,
         ),
-        strategy="dependents",
-        max_restarts=RESTARTS,
-        within=60.0,
-        policy=RECOVERY,
-        features=FEATURES,
-    )
+    ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from ukemi.actors.events import ActorExited
 from ukemi.actors.ipc import wire
@@ -45,16 +46,18 @@ def printed(client: Client, terminal: str) -> int:
     return sum(len(note["params"]["data"]) for note in client.notes if note["params"].get("terminal") == terminal)
 
 
-async def test_a_client_that_reads_slowly_gets_all_of_it_in_order_since_its_terminal_waits(
+async def test_a_client_that_stops_reading_for_a_while_gets_all_of_it_in_order_since_its_terminal_waits(
     bridge: Bridge, tmp_path: Path
 ) -> None:
     async with bridge.client() as slow, bridge.client() as other:
         terminal, others = await slow.terminal(tmp_path), await other.terminal(tmp_path)
         id = await slow.ask("terminal/execute", terminal=terminal, command=PRINT)
+        pty: Any = bridge.runtime.ref(f"/bridge/terminals/{terminal}/pty").cell.incarnation
         with trio.fail_after(LONG):
-            while slow.answers == {}:  # the bridge is ready to send far sooner than this client reads
+            while pty.actor._brake.left(1, trio.current_time()) <= 0:
                 await works(other, others)
-                await slow.read()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+        assert pty.actor._shell.read < MUCH
         await slow.answer(id)
         seqs = [note["params"]["seq"] for note in slow.notes]
         assert seqs == list(range(1, len(seqs) + 1))

@@ -1,0 +1,276 @@
+"""What clients may do to a bridge without harming others: floods, half-said things, nonsense, crowds."""
+
+import resource
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import trio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ukemi.actors.ipc.framing import FrameReader, frame
+from ukemi.runtime.bridge import connection, session
+
+from ..bridge import Bridge, Client, Failed, running_bridge
+from ..expecting import PATIENCE
+from .peers import Ran, counted
+
+
+@pytest.fixture
+async def bridge(tmp_path: Path) -> AsyncIterator[Bridge]:
+    async with running_bridge(tmp_path, encode=False) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+async def ran() -> AsyncIterator[Ran]:
+    with counted() as ran:
+        yield ran
+
+
+def framed(id: Any, method: str, **params: Any) -> bytes:
+    return frame(orjson.dumps({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+
+
+async def answers_of(client: Client, data: bytes, count: int) -> list[Any]:
+    """Send all of it, and read meanwhile: so many answers, as they come."""
+    reader, found = FrameReader(), list[Any]()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.stream.send_all, data)
+        with trio.fail_after(PATIENCE):
+            while len(found) < count:
+                found += map(orjson.loads, reader.feed(bytes(await client.stream.receive_some(2**20))))
+    return found
+
+
+# --- floods
+
+
+async def test_a_hundred_thousand_requests_at_once_are_each_answered_once_in_order(bridge: Bridge) -> None:
+    count = 100_000
+    async with bridge.client() as flooding, bridge.client() as other:
+        data = b"".join(framed(n, "runtime/ping") for n in range(count))
+        round_trips = 0
+
+        async def go_on() -> None:
+            nonlocal round_trips
+            while True:
+                assert await other.request("runtime/ping") == {}
+                round_trips += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(go_on)
+            answers = await answers_of(flooding, data, count)
+            nursery.cancel_scope.cancel()
+        assert [answer["id"] for answer in answers] == list(range(count))
+        assert round_trips > 20
+
+
+async def test_a_flood_of_requests_that_take_a_while_is_answered_each_once(bridge: Bridge) -> None:
+    count = 20_000
+    async with bridge.client() as flooding:
+        answers = await answers_of(flooding, b"".join(framed(n, "terminal/list") for n in range(count)), count)
+        assert sorted(answer["id"] for answer in answers) == list(range(count))
+        assert all(answer["result"] == {"terminals": []} for answer in answers)
+
+
+async def test_more_requests_than_may_be_run_at_a_time_are_refused_with_the_bound(
+    bridge: Bridge, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "MOST_UNDER_WAY", 10)
+    ran.gate.append(trio.Event())
+    async with bridge.client() as client, bridge.client() as other:
+        ids = [await client.ask("test/slow", n=n) for n in range(11)]
+        with pytest.raises(Failed, match="10 requests of this session are under way, at most 10 may be") as caught:
+            await client.answer(ids[-1])
+        assert (caught.value.data["category"], caught.value.data["retryable"]) == ("Resource", True)
+        assert await client.request("test/quick", n=1) == 2
+        theirs = await other.ask("test/slow", n=99)
+        ran.gate[0].set()
+        assert [await client.answer(id) for id in ids[:-1]] == [2 * n for n in range(10)]
+        assert await other.answer(theirs) == 198
+        assert await client.request("test/slow", n=5) == 10
+
+
+async def test_a_batch_is_refused_with_what_is_taken_in_its_place(bridge: Bridge) -> None:
+    async with bridge.client() as client:
+        await client.raw(b'[{"jsonrpc": "2.0", "id": 1, "method": "runtime/ping"}]')
+        with pytest.raises(Failed, match="batches are not taken: each message comes in a frame of its own") as caught:
+            await client.answer(None)
+        assert caught.value.code == -32600
+        assert await client.request("runtime/ping") == {}
+
+
+# --- what is never finished
+
+
+@pytest.mark.parametrize("said", [b"", b"Content-", b"Content-Length: 100\r\n\r\n{", framed(1, "runtime/ping")])
+async def test_who_does_not_say_who_it_is_is_told_so_and_let_go(
+    bridge: Bridge, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "INITIALIZE_WITHIN", 0.05)
+    client = await bridge.connect()
+    async with client.stream, bridge.client() as other:
+        await client.stream.send_all(said)
+        with pytest.raises(Failed, match=r"no initialize came within 0\.05 s"):
+            await client.answer(None)
+        await client.closed()
+        await trio.sleep(0.06)
+        assert await other.request("runtime/ping") == {}  # who has said it may take its time
+
+
+async def test_who_does_not_end_a_frame_is_told_so_and_let_go_and_may_come_back(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "FRAME_WITHIN", 0.05)
+    client = await bridge.connect()
+    async with client.stream:
+        made = await client.request("initialize")
+        await client.stream.send_all(b"Content-Length: 100\r\n\r\n{")
+        with pytest.raises(Failed, match=r"a frame was not ended within 0\.05 s"):
+            await client.answer(None)
+        await client.closed()
+    async with bridge.client(session=made["session"]) as again:
+        assert await again.request("runtime/ping") == {}
+
+
+async def test_a_client_that_vanishes_in_the_middle_of_anything_leaves_nothing(bridge: Bridge, ran: Ran) -> None:
+    stream = framed(0, "initialize") + framed(1, "test/slow", n=1) + framed(2, "test/quick", n=2)
+    for at in range(0, len(stream) + 1, 3):
+        client = await bridge.connect()
+        await client.stream.send_all(stream[:at])
+        await client.stream.aclose()
+    with trio.fail_after(PATIENCE):
+        while bridge.runtime.tree().find("connections").children:
+            await trio.sleep(0.001)
+    async with bridge.client() as client:
+        assert await client.request("runtime/ping") == {}
+    assert all(node.restarts == 0 for node in bridge.runtime.tree().walk())
+
+
+# --- crowds
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if before[1] < 4096:
+        pytest.skip(f"the process may open no more than {before[1]} files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(before[0], 4096), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_files")
+async def test_a_thousand_clients_are_served_at_once_and_one_more_is_told_how_many_there_are(tmp_path: Path) -> None:
+    count = 1000
+    async with running_bridge(tmp_path, encode=False, most_clients=count) as bridge:
+        clients = list[Client]()
+
+        async def come() -> None:
+            client = await bridge.connect()
+            await client.request("initialize")
+            clients.append(client)
+
+        async def ask(client: Client) -> None:
+            assert await client.request("runtime/ping") == {}
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(count):
+                nursery.start_soon(come)
+        async with trio.open_nursery() as nursery:
+            for client in clients:
+                nursery.start_soon(ask, client)
+        more = await bridge.connect()
+        async with more.stream:
+            with pytest.raises(Failed, match="1000 clients are connected, at most 1000 may be"):
+                await more.answer(None)
+        for client in clients:
+            await client.stream.aclose()
+        with trio.fail_after(PATIENCE):
+            while bridge.runtime.tree().find("connections").children:
+                await trio.sleep(0.01)
+        async with bridge.client() as client:
+            await ask(client)
+
+
+async def test_connections_that_nobody_uses_can_be_closed_and_their_clients_come_back(bridge: Bridge) -> None:
+    idle = await bridge.connect()
+    async with idle.stream:
+        made = await idle.request("initialize")
+        first: Any = (await bridge.runtime.ref("connections").call("children"))[0].ref.cell.incarnation
+        async with bridge.client() as busy:
+            bridge.runtime.system.topics.publish(connection.CLOSE_IDLE, "high")
+            assert await idle.request("runtime/ping") == {}
+            first.actor._last_used -= connection.IDLE
+            bridge.runtime.system.topics.publish(connection.CLOSE_IDLE, "high")
+            await idle.closed()
+            assert await busy.request("runtime/ping") == {}
+    async with bridge.client(session=made["session"]) as again:
+        assert await again.request("runtime/ping") == {}
+
+
+async def test_a_session_can_let_go_of_what_it_keeps_and_then_states_the_gap_and_runs_nothing_twice(
+    bridge: Bridge, ran: Ran
+) -> None:
+    client = await bridge.connect()
+    async with client.stream:
+        made = await client.request("initialize")
+        assert await client.request("test/slow", n=1, requestKey="k") == 2
+    bridge.runtime.system.topics.publish(session.FREE_MEMORY, "critical")
+    again = await bridge.connect()
+    async with again.stream:
+        answer = await again.request("initialize", session=made["session"], lastSeq=0)
+        assert answer["gap"] == {"from": 1, "to": 1}
+        with pytest.raises(Failed, match="was answered, and the answer is no longer kept: it is not run again"):
+            await again.request("test/slow", n=1, requestKey="k")
+    assert ran.order == [1]
+
+
+# --- nonsense
+
+word = st.sampled_from(
+    [
+        b"Content-Length: ", b"content-length:5", b"\r\n", b"\r\n\r\n", b"{", b"}", b'"jsonrpc":"2.0"', b'"id":1', b",",
+        b"\x00", b"\xff", b"9" * 30, b"null", framed(1, "runtime/ping"), framed(None, "x"),
+        framed("a", "terminal/list"),
+        framed(0, "initialize"), framed(0, "initialize", session=[]), frame(b""), frame(b"[]"), frame(b"{}"),
+        frame(b'{"jsonrpc":"2.0","method":"exit"}'), frame(b'{"jsonrpc":"2.0","method":"$/cancelRequest","params":[]}'),
+        frame(b'{"jsonrpc":"2.0","method":"$/forget","params":{"requestKeys":[{}]}}'),
+        framed(2, "terminal/create", cols=[]),
+    ]
+)  # fmt: skip
+
+
+@given(st.lists(word | st.binary(max_size=30), max_size=12), st.booleans())
+@settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_bytes_come_they_are_answered_or_end_their_connection_and_harm_nobody(
+    pieces: list[bytes], greets: bool
+) -> None:
+    async def throw() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            async with running_bridge(Path(folder), encode=False) as bridge, bridge.client() as other:
+                client = await bridge.connect()
+                async with client.stream:
+                    if greets:
+                        await client.request("initialize")
+                    try:
+                        await client.stream.send_all(b"".join(pieces))
+                        await client.stream.send_eof()
+                    except trio.BrokenResourceError:
+                        pass
+                    with trio.fail_after(PATIENCE):
+                        try:
+                            while await client.stream.receive_some():
+                                pass
+                        except trio.BrokenResourceError:
+                            pass
+                assert await other.request("runtime/ping") == {}
+                nodes = list(bridge.runtime.tree().walk())
+                assert all(node.restarts == 0 for node in nodes)
+
+    trio.run(throw)
