@@ -21,6 +21,7 @@ def commands() -> None:
 @commands.command()
 @click.argument("target", required=False, metavar="[MODULE:TREE]")
 @click.option("--state-dir", type=click.Path(path_type=Path), help="Where sockets, log and crash dumps lie.")
+@click.option("--stdio", is_flag=True, help="Serve one client on standard input and output, in place of a socket.")
 @click.option("--allow-eval", is_flag=True, help="Let `ukemi repl` evaluate Python in the running process.")
 @click.option(
     "--log-level",
@@ -30,11 +31,20 @@ def commands() -> None:
     help="Of what is shown on the terminal.",
 )
 @click.option("--seed", type=int, help="Of the runtime's one source of randomness.")
-def run(target: str | None, state_dir: Path | None, allow_eval: bool, log_level: str, seed: int | None) -> None:
+def run(
+    target: str | None, state_dir: Path | None, stdio: bool, allow_eval: bool, log_level: str, seed: int | None
+) -> None:
     """Run a tree until it ends or is stopped; without MODULE:TREE, the bridge."""
     from .launch import run as launch
 
-    if target is None:
+    if stdio:
+        from .bridge.stdio import serve_stdio
+
+        if target is not None:
+            raise click.UsageError(f"--stdio is for the bridge, and {target} is another tree: leave one of them out")
+        if not serve_stdio(state_dir=state_dir, allow_eval=allow_eval, log_level=log_level, seed=seed):
+            sys.exit(1)
+    elif target is None:
         from .bridge.tree import bridge_tree
 
         launch(bridge_tree, name="bridge", state_dir=state_dir, allow_eval=allow_eval, log_level=log_level, seed=seed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from itertools import count
 from pathlib import Path
 
 import attrs
@@ -98,6 +99,12 @@ def base_dir() -> Path:
 def default_state_dir(tree: str) -> Path:
     """The state folder of a tree that is told no other."""
     return base_dir() / tree
+
+
+def free_state_dir(tree: str) -> Path:
+    """The same for a tree that may run several times: the first of `tree`, `tree-2`, … that no runtime lives in."""
+    paths = (default_state_dir(tree if n == 1 else f"{tree}-{n}") for n in count(1))
+    return next(path for path in paths if not is_live(path))
 
 
 def is_live(path: Path) -> bool:
