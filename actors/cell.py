@@ -44,6 +44,7 @@ class Cell:
         "crashes",
         "factory",
         "gate",
+        "given_again",
         "held_up_by",
         "incarnation",
         "last_crash",
@@ -86,6 +87,8 @@ class Cell:
         """What stands before the mailbox."""
         self.recovery: Recovery | None = None
         """What is done about failures, if not OTP's restart."""
+        self.given_again: dict[int, tuple[Message, str]] = {}
+        """Casts that were given again, by identity, with the keys that name them, until those are asked for."""
         self.number = 0
         self.crashes = 0
         self.state: CellState = "stopped"

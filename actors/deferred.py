@@ -28,6 +28,8 @@ class Deferred:
     """What settles it. Of a cast, one for which nobody waits."""
     history: Any = None
     """What the recovery remembers of its tries."""
+    key: str | None = None
+    """Names the message, if it is a cast whose handler has asked for that."""
     is_thrown: bool = False
     """Whether it has failed, and its incarnation is still to look at that."""
 

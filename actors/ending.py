@@ -145,6 +145,8 @@ def give_again(life: Incarnation) -> list[Message]:
             continue
         if recovery is not None and recovery.gives_again(life, each.message[0]):
             each.call.history = each.history
+            if each.key is not None:
+                life.cell.given_again[id(each.message)] = (each.message, each.key)
             again.append(each.message)
         else:
             lost.append(each.message)

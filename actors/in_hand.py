@@ -42,7 +42,8 @@ def defer(life: Incarnation) -> Reply:
         call.settled = True
         return Reply(Deferred(life, message, call))
     assert life.current is not None
-    deferred = Deferred(life, life.current, call or Call(life.cell, message[0]), life.history)
+    key = life.keyed[1] if life.keyed is not None and life.keyed[0] is message else None
+    deferred = Deferred(life, life.current, call or Call(life.cell, message[0]), life.history, key)
     life.deferred = life.deferred or {}
     life.deferred[deferred] = None
     return Reply(deferred)
@@ -54,7 +55,11 @@ def message_key(life: Incarnation) -> str:
     call = _call_in_hand(life)
     if call is None:
         if life.keyed is None or life.keyed[0] is not message:
-            life.keyed = (message, life.cell.system.next_key())
+            _, key = life.cell.given_again.pop(id(message), (None, None))
+            life.keyed = (message, key or life.cell.system.next_key())
+        last = next(reversed(life.deferred)) if life.deferred else None
+        if last is not None and last.message is message:
+            last.key = life.keyed[1]
         return life.keyed[1]
     if call.key is None:
         call.key = life.cell.system.next_key()

@@ -86,8 +86,8 @@ class Connection(Actor):
         self.ctx.stop()
 
     def on_stop(self, reason: Reason) -> None:
-        """The user is told of a client that was given up."""
-        if isinstance(reason, SlowPeer):
+        """The user is told of a client that was given up since it does not read."""
+        if isinstance(reason, SlowPeer) and not isinstance(reason, SlowClient):
             system = self.ctx._incarnation.cell.system
             said = f"disconnected a client: {reason}"
             raise_alert(system, path=self.ctx.path, severity=Severity.WARNING, message=said, kind="slow client")

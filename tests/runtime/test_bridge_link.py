@@ -223,6 +223,23 @@ async def test_what_json_has_no_words_for_is_the_callers_error(bridge: Bridge, p
         assert app.runtime.tree().find("link").restarts == 0
 
 
+async def test_what_was_under_way_is_asked_again_in_order_before_what_waits(
+    bridge: Bridge, line: Line, ran: Ran
+) -> None:
+    async with linked_app(line.path) as app:
+        await app.until(app.is_connected)
+        for n in range(500):
+            await app.link.send(Link.request, "test/quick", {"n": n})
+            if n % 50 == 25:
+                line.cut_up = line.up + 17 * n
+                line.cut_down = line.down + 11 * n
+        with trio.fail_after(PATIENCE):
+            while len(ran.order) < 500:
+                await trio.sleep(0.001)
+        assert ran.order == list(range(500))
+        assert line.cuts > 3
+
+
 # --- several connections
 
 

@@ -419,6 +419,27 @@ async def test_a_message_keeps_its_name_and_no_two_have_the_same(autojump_clock:
         assert len({key for _, key, _ in book.take()}) == 2
 
 
+async def test_messages_whose_replies_were_deferred_keep_their_names_in_the_next_incarnation(
+    autojump_clock: MockClock,
+) -> None:
+    book = Book()
+    async with office(book, RETRY) as runtime, trio.open_nursery() as nursery:
+        clerk = runtime.ref("clerk")
+        for n in range(3):
+            clerk.cast("again", f"cast {n}")
+            nursery.start_soon(clerk.call, "again", f"call {n}")
+            await wait_all_tasks_blocked()
+        names = {what: key for _, key, what in book.take()}
+        assert len(set(names.values())) == 6
+        for _ in range(2):
+            clerk.cast("break_down")
+            await trio.sleep(3)
+            again = book.take()
+            assert [what for _, _, what in again] == list(names)
+            assert {what: key for _, key, what in again} == names
+        clerk.cast("answer")
+
+
 # --- fallbacks and what is still to be answered
 
 
