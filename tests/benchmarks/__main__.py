@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import trio
-from tests.benchmarks import breaker, files, kernel, peers, recovery, reporting, resources, watcher
+from tests.benchmarks import breaker, files, ipc, kernel, peers, recovery, reporting, resources, watcher
 from tests.benchmarks.measure import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,6 +37,7 @@ def main() -> None:
         parts += ["## Resource monitor", table(trio.run(resources.rows))]
         parts += ["## File store", table(trio.run(files.rows))]
         parts += ["## File watcher", table(trio.run(watcher.rows))]
+        parts += ["## IPC, with a client in another process", table(trio.run(ipc.rows))]
         parts += ["## Parser", printed("parser"), "## Shells on PTYs", printed("pty")]
     text = "\n\n".join(parts)
     print(text)
