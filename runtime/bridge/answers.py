@@ -19,7 +19,7 @@ from ...actors.ipc.jsonrpc import Code, Id, Response, RpcError, encode
 
 KEYS = 1_000
 """Answers kept for requests that may be repeated."""
-MOST_BYTES = 16 * 1024 * 1024
+MOST_BYTES = 8 * 1024 * 1024
 """Bytes of them that are kept, but for the last one."""
 KNOWN = 10_000
 """Keys that are known, with or without their answer; an older one counts as new."""

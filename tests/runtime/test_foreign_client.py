@@ -1,4 +1,4 @@
-"""The bridge, driven with a JSON-RPC library that nobody here wrote (python-lsp-jsonrpc): on its socket, and on stdio."""
+"""The bridge, driven on its socket and on stdio with a JSON-RPC library of others: python-lsp-jsonrpc."""
 
 import os
 import socket

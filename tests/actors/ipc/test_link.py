@@ -226,6 +226,12 @@ async def test_a_first_connection_that_fails_is_a_failed_start(tmp_path: Path) -
             pass
 
 
+@pytest.mark.parametrize("connections", [0, -1, 1.5, True, "2"])
+def test_a_link_needs_at_least_one_connection(connections: Any) -> None:
+    with pytest.raises(ValueError, match="must be a whole number from 1 up"):
+        IpcLink("path", connections=connections)
+
+
 def test_a_link_needs_one_way_to_connect() -> None:
     with pytest.raises(ValueError, match="the path of a socket, or a function that connects"):
         IpcLink()
@@ -313,6 +319,53 @@ async def test_a_peer_that_refuses_to_initialize_is_a_failure_that_says_so() -> 
         with pytest.raises(StartFailed, match="the peer refused to initialize: not today"):
             async with linked(peer):
                 pass
+
+
+async def test_a_peer_that_does_not_answer_initialize_is_a_failed_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ukemi.actors.ipc.link.ANSWER_WITHIN", 0.02)
+    with pytest.raises(StartFailed, match=r"the peer has not answered initialize within 0\.02 s"):
+        async with linked(Peer()):
+            pass
+
+
+async def test_a_peer_that_says_what_is_no_message_is_the_links_failure() -> None:
+    peer = Peer()
+    async with running(linked(peer), peer) as runtime:
+        async with expecting(runtime, ActorStarted, "/app/link"):
+            await peer.stream.send_all(frame(b"[]"))
+            await peer.accept()
+        assert "the peer has sent what is no message" in runtime.events.of(ActorExited)[-1].reason
+
+
+async def test_a_connection_that_the_peer_closes_while_it_is_idle_is_opened_again_when_there_is_use_for_it() -> None:
+    peer, session = Peer(), LinkSession()
+    link = child("link", lambda: IpcLink(connect=peer.connect, session=session, connections=2))
+    runtime = Runtime(supervisor("app", link, max_restarts=0))
+    async with running(runtime, peer) as runtime, trio.open_nursery() as nursery:
+        ask = runtime.ref("link", IpcLink).within(PATIENCE).call
+        main, reader = peer.stream, peer._reader
+        for _ in range(2):
+            peer.stream, peer._reader = main, reader
+            nursery.start_soon(ask, IpcLink.request, "one", {}, "first lane")
+            first = await peer.read()
+            nursery.start_soon(ask, IpcLink.request, "two", {}, "second lane")
+            request = await peer.accept()
+            assert request.params == {"clientInfo": {"name": "ukemi.IpcLink"}, "session": "s", "join": True}
+            second = await peer.read()
+            await peer.write(Response(second.id, "two"))
+            with trio.fail_after(PATIENCE):
+                while (await ask(IpcLink.state)).unanswered > 1:
+                    await trio.lowlevel.checkpoint()
+            await peer.stream.aclose()
+            with trio.fail_after(PATIENCE):
+                while (await ask(IpcLink.state)).connections > 1:
+                    await trio.lowlevel.checkpoint()
+            peer.stream, peer._reader = main, reader
+            await peer.write(Response(first.id, "one"))
+            with trio.fail_after(PATIENCE):
+                while (await ask(IpcLink.state)).unanswered:
+                    await trio.lowlevel.checkpoint()
+        assert runtime.tree().find("link").restarts == 0
 
 
 async def test_a_peer_that_closes_before_it_has_answered_is_a_failed_start() -> None:

@@ -1,0 +1,161 @@
+"""A session and its connections: the main one, those that join it, and what is asked again over another."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from ukemi.runtime.bridge import answers
+
+from ..bridge import Bridge, Client, Failed, running_bridge
+from ..expecting import PATIENCE
+from .peers import Ran, counted
+
+
+@pytest.fixture
+async def bridge(tmp_path: Path) -> AsyncIterator[Bridge]:
+    async with running_bridge(tmp_path) as bridge:
+        yield bridge
+
+
+@pytest.fixture
+async def ran() -> AsyncIterator[Ran]:
+    with counted() as ran:
+        yield ran
+
+
+async def session_of(client: Client) -> str:
+    name: str = (await client.request("initialize"))["session"]
+    return name
+
+
+async def refused(client: Client, method: str, **params: Any) -> Failed:
+    with pytest.raises(Failed) as caught:
+        await client.request(method, **params)
+    return caught.value
+
+
+# --- joining
+
+
+async def test_a_connection_that_joins_carries_requests_and_their_answers_only(bridge: Bridge, ran: Ran) -> None:
+    main, other = await bridge.connect(), await bridge.connect()
+    async with main.stream, other.stream:
+        name = await session_of(main)
+        joined = await other.request("initialize", session=name, join=True)
+        assert (joined["session"], joined["resumed"], joined["gap"]) == (name, True, None)
+        assert await other.request("test/slow", n=1) == 2
+        assert await main.request("test/slow", n=2) == 4
+        await main.until(lambda: len(main.notes) == 2)
+        assert [note["params"]["n"] for note in main.notes] == [1, 2]
+        assert other.notes == []
+
+
+async def test_joined_connections_share_ids_of_nothing_and_keys_of_everything(bridge: Bridge, ran: Ran) -> None:
+    ran.gate.append(trio.Event())
+    main, other = await bridge.connect(), await bridge.connect()
+    async with main.stream, other.stream:
+        await other.request("initialize", session=await session_of(main), join=True)
+        for each in (main, other):
+            await each.send({"id": "same", "method": "test/slow", "params": {"n": 7, "requestKey": "k"}})
+        with trio.fail_after(PATIENCE):
+            while not ran.order:
+                await trio.sleep(0.001)
+        ran.gate[0].set()
+        assert [await each.answer("same") for each in (main, other)] == [14, 14]
+        assert ran.order == [7]
+
+
+async def test_a_session_outlives_those_that_have_joined_it_and_they_do_not_outlive_it(bridge: Bridge) -> None:
+    main, one, two = [await bridge.connect() for _ in range(3)]
+    async with main.stream, one.stream, two.stream:
+        name = await session_of(main)
+        for each in (one, two):
+            await each.request("initialize", session=name, join=True)
+        await one.stream.aclose()
+        assert await main.request("runtime/ping") == await two.request("runtime/ping") == {}
+        await main.notify("exit")
+        await main.closed()
+        await two.closed()
+
+
+@pytest.mark.parametrize("name", [None, "no such", 7])
+async def test_there_has_to_be_a_session_to_join(bridge: Bridge, name: Any) -> None:
+    client = await bridge.connect()
+    async with client.stream:
+        failed = await refused(client, "initialize", session=name, join=True)
+        assert (failed.code, str(failed)) == (-32602, f"there is no session {name!r} to join")
+        assert str(await refused(client, "initialize", join="yes")) == "join='yes' must be true or false"
+        await client.request("initialize")
+
+
+async def test_the_newest_main_connection_takes_the_place_of_the_one_before(bridge: Bridge, ran: Ran) -> None:
+    old, new = await bridge.connect(), await bridge.connect()
+    async with old.stream, new.stream:
+        name = await session_of(old)
+        assert (await new.request("initialize", session=name))["resumed"]
+        await old.closed()
+        assert await new.request("test/slow", n=1) == 2
+        assert [note["params"]["n"] for note in new.notes] == [1]
+
+
+# --- asked again
+
+
+async def test_an_answer_that_was_lost_with_its_connection_is_given_again(bridge: Bridge, ran: Ran) -> None:
+    ran.gate.append(trio.Event())
+    client = await bridge.connect()
+    async with client.stream:
+        name = await session_of(client)
+        await client.ask("test/slow", n=1, requestKey="k")
+        with trio.fail_after(PATIENCE):
+            while not ran.order:
+                await trio.sleep(0.001)
+    ran.gate[0].set()
+    await trio.testing.wait_all_tasks_blocked()
+    for _ in range(2):
+        async with bridge.client(session=name) as again:
+            assert await again.request("test/slow", n=1, requestKey="k") == 2
+    assert ran.order == [1]
+
+
+async def test_of_answers_that_are_no_longer_kept_the_key_is_known_and_the_request_refused(
+    bridge: Bridge, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers.Answers.__init__, "__defaults__", (2, 10_000, 2))
+    async with bridge.client() as client:
+        for n in range(5):
+            assert await client.request("test/quick", n=n, requestKey=n) == 2 * n
+        for n in (3, 4):
+            assert await client.request("test/quick", n=n, requestKey=n) == 2 * n
+        failed = await refused(client, "test/quick", n=1, requestKey=1)
+        assert str(failed) == "requestKey=1 was answered, and the answer is no longer kept: it is not run again"
+        assert ran.order == [0, 1, 2, 3, 4]
+        assert await client.request("test/quick", n=0, requestKey=0) == 0  # nobody knows this key any more
+        assert ran.order == [0, 1, 2, 3, 4, 0]
+
+
+async def test_an_answer_that_the_client_has_is_not_kept(bridge: Bridge, ran: Ran) -> None:
+    async with bridge.client() as client:
+        for times in (1, 2):
+            assert await client.request("test/quick", n=1, requestKey=["any", 1]) == 2
+            await client.notify("$/forget", requestKeys=[["any", 1], "no such"])
+            await client.notify("$/forget", requestKeys="no list")
+            assert ran.quick[1] == times
+
+
+async def test_a_request_under_way_that_the_client_will_not_ask_again_is_run_to_its_end_and_not_kept(
+    bridge: Bridge, ran: Ran
+) -> None:
+    ran.gate.append(trio.Event())
+    async with bridge.client() as client:
+        id = await client.ask("test/slow", n=1, requestKey="k")
+        await client.notify("$/forget", requestKeys=["k"])
+        await client.request("runtime/ping")
+        ran.gate[0].set()
+        assert await client.answer(id) == 2
+        assert await client.request("test/slow", n=1, requestKey="k") == 2
+        assert ran.slow[1] == 2
