@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import trio
 
@@ -18,6 +20,8 @@ class Asked:
     message: str
     """The message to the link, by its key."""
     lane: str
+    key: Any
+    """The `requestKey` under which the peer knows it."""
     body: bytes
     reply: Reply
 

@@ -97,7 +97,7 @@ class IpcLink(Link):
 
         If a connection fails, see the module. Rejects with ValueError what can't be sent as JSON, and with SessionLost
         what had gone out in a session that the peer no longer has. A caller that goes away does not stop what the peer
-        runs; its answer is dropped.
+        runs, and its answer is dropped: `cancel` stops it.
         """
         if self._has_to_wait():
             return
@@ -105,11 +105,11 @@ class IpcLink(Link):
         if not self._is_caught_up and not self.session.knows(message):
             self._catch_up()
         self._next_id += 1
-        key = self.session.key_of(message)
-        body = _encoded(Request(self._next_id, method, {"requestKey": key, **(params or {})}))
+        params = {"requestKey": self.session.key_of(message), **(params or {})}
+        body = _encoded(Request(self._next_id, method, params))
         if not self.session.sends(message):
             raise Reject(SessionLost(f"{method} may have been run, or not: the peer has lost the session"))
-        asked = Asked(self._next_id, message, lane, body, self.ctx.defer())
+        asked = Asked(self._next_id, message, lane, params["requestKey"], body, self.ctx.defer())
         line = self._line_for(lane)
         self._lanes.setdefault(lane, []).append(asked)
         self._unanswered += 1
@@ -123,6 +123,13 @@ class IpcLink(Link):
         body = _encoded(Notification(method, params or {}))
         if not self._has_to_wait():
             self._main.send(body)
+
+    def cancel(self, request_key: Any) -> None:
+        """Have the peer give up what was asked with this `requestKey` among its parameters, if it is under way."""
+        for line in self._lines:
+            for asked in line.asked.values():
+                if asked.key == request_key and line.is_open:
+                    line.send(encode(Notification("$/cancelRequest", {"id": asked.id})))
 
     @at_once
     def state(self) -> LinkState:

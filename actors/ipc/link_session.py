@@ -37,6 +37,10 @@ class Link(Actor):
         """Tell the peer."""
         raise NotImplementedError
 
+    def cancel(self, request_key: Any) -> None:
+        """Give up what was asked with this `requestKey` among its parameters, if it is under way."""
+        raise NotImplementedError
+
     def state(self) -> LinkState:
         """How the link is."""
         raise NotImplementedError

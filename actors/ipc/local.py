@@ -35,6 +35,9 @@ class LocalLink(Link):
         """Keep it for the peer. Rejects with ResourceExhausted when too much waits already: a dead letter."""
         self._keep()
 
+    def cancel(self, request_key: Any) -> None:
+        """Nothing: what waits is not asked once its caller has gone."""
+
     @at_once
     def state(self) -> LinkState:
         """How the link is: not connected."""

@@ -14,13 +14,15 @@ from typing import Any, Protocol
 import attrs
 import orjson
 
-from ...actors.ipc.framing import frame
+from ...actors.ipc.framing import LARGEST, frame
 from ...actors.ipc.jsonrpc import Code, Id, Response, RpcError, encode
 
 KEYS = 1_000
 """Answers kept for requests that may be repeated."""
 MOST_BYTES = 8 * 1024 * 1024
 """Bytes of them that are kept, but for the last one."""
+LARGEST_RESULT = LARGEST - 1024
+"""Bytes of the largest result, as JSON, that is told: so much as a frame may hold."""
 KNOWN = 10_000
 """Keys that are known, with or without their answer; an older one counts as new."""
 
@@ -43,16 +45,20 @@ class Answer:
 
     @classmethod
     def of(cls, result: Any, told: Told | None = None) -> Answer:
-        """The answer with this result; an error in place of one that JSON has no words for.
+        """The answer with this result; an error in place of one that JSON has no words for, or too large a one.
 
         A method that wants to know when its result was told returns one of these in place of the result.
         """
         if isinstance(result, Answer):
             return result
         try:
-            return cls(orjson.dumps(result), told=told)
+            text = orjson.dumps(result)
         except TypeError as error:
             return cls(error=RpcError(Code.INTERNAL_ERROR, f"the result can't be told in JSON: {error}"))
+        if len(text) > LARGEST_RESULT:
+            said = f"a result of {len(text)} bytes is too large; at most {LARGEST_RESULT} are told"
+            return cls(error=RpcError(Code.FAILED, said))
+        return cls(text, told=told)
 
     def to(self, id: Id) -> bytes:
         """The frame that tells it."""

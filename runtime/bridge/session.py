@@ -370,7 +370,7 @@ class ClientSession(Actor):
         try:
             parameters = parameters_of(name, params)
             assert method is not None
-            answer = Answer.of(method.handler(self, parameters))
+            answer = self._answer_with(method.handler(self, parameters))
         except EXPECTED as error:
             answer = Answer(error=as_rpc_error(error, self.ctx.path))
         except Exception:
@@ -408,7 +408,7 @@ class ClientSession(Actor):
         try:
             await turn.before.wait()
             parameters = parameters_of(method.name, params)
-            return Answer.of(await method.handler(self, parameters))
+            return self._answer_with(await method.handler(self, parameters))
         except EXPECTED as error:
             return Answer(error=as_rpc_error(error, self.ctx.path))
 
@@ -425,6 +425,12 @@ class ClientSession(Actor):
         last = self._turns.get(place)
         turn = self._turns[place] = _Turn(place, last.over if last is not None else _OVER)
         return turn
+
+    def _answer_with(self, result: Any) -> Answer:
+        answer = Answer.of(result)
+        if answer.error is None:
+            return answer
+        return Answer(error=as_rpc_error(answer.error, self.ctx.path), told=answer.told)
 
     def _refusal(self, said: str) -> Answer:
         return Answer(error=as_rpc_error(RpcError(Code.INVALID_REQUEST, said), self.ctx.path))

@@ -24,6 +24,7 @@ from ukemi.actors.ipc.sockets import listen_unix
 from ukemi.runtime.bridge.tree import bridge_tree
 
 ROUND_TRIPS = 20_000
+LINKED = 2_000
 ROUNDS = 5
 PIPELINED = 100_000
 
@@ -64,6 +65,25 @@ else:
 """
 
 
+LINK = r"""
+import json, sys, time, trio
+from ukemi import Runtime, supervisor
+from ukemi.actors.ipc import Link
+from ukemi.runtime.bridge.link import link_spec
+
+async def main():
+    async with Runtime(supervisor("app", link_spec("link", sys.argv[1])), encode_messages=False) as app:
+        ask, clock, times = app.ref("link", Link).call, time.perf_counter, []
+        for n in range(int(sys.argv[3])):
+            begun = clock()
+            await ask(Link.request, "runtime/ping")
+            times.append(clock() - begun)
+    print(json.dumps(times))
+
+trio.run(main)
+"""
+
+
 @asynccontextmanager
 async def echo(path: Path) -> AsyncIterator[None]:
     """A bare trio server that sends back what it gets."""
@@ -79,9 +99,9 @@ async def echo(path: Path) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def client(path: Path, what: str, count: int, *, initialize: bool = True) -> list[float]:
+async def client(path: Path, what: str, count: int, *, initialize: bool = True, program: str = CLIENT) -> list[float]:
     """What the client has measured, in seconds."""
-    command = [sys.executable, "-c", CLIENT, str(path), what, str(count), "yes" if initialize else "no"]
+    command = [sys.executable, "-c", program, str(path), what, str(count), "yes" if initialize else "no"]
     done = await trio.run_process(command, capture_stdout=True, stderr=subprocess.STDOUT)
     found: list[float] = orjson.loads(done.stdout)
     return found
@@ -92,6 +112,7 @@ async def rows() -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         ours, bare, rates = list[float](), list[float](), list[float]()
+        linked = list[float]()
         medians = list[float]()
         async with Runtime(bridge_tree(home), encode_messages=False), echo(home / "echo.sock"):
             for _ in range(ROUNDS):
@@ -100,6 +121,7 @@ async def rows() -> list[Row]:
                 ours += some
                 bare += beside
                 medians.append(median(some) / median(beside))
+                linked += await client(home / "bridge.sock", "round trips", LINKED, program=LINK)
                 (seconds,) = await client(home / "bridge.sock", "pipelined", PIPELINED)
                 rates.append(PIPELINED / seconds)
     p50, p99, p999 = (percentile(ours, share) for share in (0.5, 0.99, 0.999))
@@ -110,6 +132,13 @@ async def rows() -> list[Row]:
         Row("round trip beside a bare trio echo", f"{ratio:.2f} x", "<= 1.7 x", ratio <= 1.7, "medians of each round"),
         Row("round trip, p99", us(p99), "<= 500 us", p99 <= 500e-6, f"of {len(ours):,}"),
         Row("round trip, p99.9", us(p999), "<= 2000 us", p999 <= 2e-3),
+        Row(
+            "round trip of an IpcLink, p50",
+            us(median(linked)),
+            "",
+            None,
+            f"p99 {us(percentile(linked, 0.99))}; with a requestKey, from actor to actor",
+        ),
         Row("pipelined requests", f"{rate:,.0f}/s", ">= 100,000/s", rate >= 100_000, f"best {max(rates):,.0f}/s"),
     ]
 

@@ -13,7 +13,10 @@ from ukemi import ResourceExhausted
 from ukemi.actors.events import DeadLetter
 from ukemi.actors.ipc import Link, LinkState, SessionLost
 from ukemi.actors.ipc import link as link_module
+from ukemi.actors.ipc.jsonrpc import RpcError
 from ukemi.runtime.bridge.session import ClientSession
+from ukemi.supervisors import Recovered
+from ukemi.supervisors.degradation import FeatureDegraded
 from ukemi.supervisors.events import ChildRestarted, FellBack
 
 from ..bridge import Bridge, running_bridge
@@ -130,6 +133,29 @@ async def test_a_caller_that_goes_while_its_request_waits_is_not_heard_of_any_mo
                         await trio.sleep(0.001)
 
 
+async def test_while_the_peer_is_away_the_feature_is_degraded_the_tree_shows_it_and_both_come_back(
+    bridge: Bridge, line: Line, ran: Ran
+) -> None:
+    async with linked_app(line.path, feature="remote") as app:
+        await app.until(app.is_connected)
+        line.to = bridge.folder / "nowhere"
+        tries = list[int]()
+        end = app.runtime.events.listen(
+            lambda event: tries.append(event.attempt) if isinstance(event, Recovered) else None
+        )
+        async with expecting(app.runtime, FeatureDegraded, "/app/link"):
+            await line.cut()
+        assert app.runtime.tree().find("link").state == "degraded"
+        assert app.runtime.features.state_of("remote").degraded
+        assert tries[:7] == [1, 2, 3, 4, 5, 6, 7]  # six restarts, then local mode
+        end()
+        line.to = bridge.socket
+        await app.until(app.is_connected)
+        assert app.runtime.tree().find("link").state == "running"
+        assert not app.runtime.features.state_of("remote").degraded
+        assert await app.ask("test/quick", 1) == 2
+
+
 async def test_a_peer_that_stays_away_degrades_the_link_after_five_tries_and_what_was_under_way_is_not_lost(
     tmp_path: Path, ran: Ran
 ) -> None:
@@ -211,6 +237,23 @@ async def test_a_caller_that_goes_is_not_asked_for_again_and_the_peer_forgets_it
         with trio.fail_after(PATIENCE):
             while len(session._answers._kept) > 1 or session._under_way:  # it is told of two at a time
                 await trio.sleep(0.001)
+
+
+async def test_what_was_asked_can_be_given_up_by_its_key(bridge: Bridge, ran: Ran) -> None:
+    ran.gate.append(trio.Event())
+    async with linked_app(bridge.socket) as app, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            with pytest.raises(RpcError, match="the request was cancelled"):
+                await app.link.call(Link.request, "test/slow", {"n": 1, "requestKey": "mine"})
+
+        nursery.start_soon(ask)
+        with trio.fail_after(PATIENCE):
+            while not ran.order:
+                await trio.sleep(0.001)
+        await app.link.call(Link.cancel, "another")
+        assert (await state(app)).unanswered == 1
+        await app.link.call(Link.cancel, "mine")
 
 
 @pytest.mark.parametrize("params", [{"n": 2**70}, {"n": {1, 2}}, {"n": "\udcff"}])

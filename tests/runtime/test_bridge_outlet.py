@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ukemi.actors.ipc.framing import FrameReader
+from ukemi.actors.ipc.framing import LARGEST, FrameReader
 from ukemi.runtime.bridge.answers import Answer, Answers
 from ukemi.runtime.bridge.backlog import Backlog
 from ukemi.runtime.bridge.outlet import Outlet
@@ -206,3 +206,9 @@ def test_a_result_that_json_has_no_words_for_is_an_error_that_says_so() -> None:
     answer = Answer.of({"name": "\udcff"})
     assert answer.error is not None
     assert "the result can't be told in JSON" in answer.error.message
+
+
+def test_a_result_that_fits_into_no_frame_is_an_error_that_says_so() -> None:
+    answer = Answer.of("x" * LARGEST)
+    assert answer.error is not None
+    assert "is too large; at most" in answer.error.message
