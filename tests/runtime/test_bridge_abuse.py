@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ukemi.actors.ipc.framing import FrameReader, frame
-from ukemi.runtime.bridge import connection, session
+from ukemi.runtime.bridge import connection, requests, session
 
 from ..bridge import Bridge, Client, Failed, running_bridge
 from ..expecting import PATIENCE
@@ -81,7 +81,7 @@ async def test_a_flood_of_requests_that_take_a_while_is_answered_each_once(bridg
 async def test_more_requests_than_may_be_run_at_a_time_are_refused_with_the_bound(
     bridge: Bridge, ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "MOST_UNDER_WAY", 10)
+    monkeypatch.setattr(requests, "MOST_UNDER_WAY", 10)
     ran.gate.append(trio.Event())
     async with bridge.client() as client, bridge.client() as other:
         ids = [await client.ask("test/slow", n=n) for n in range(11)]

@@ -235,7 +235,9 @@ async def test_a_caller_that_goes_is_not_asked_for_again_and_the_peer_forgets_it
         assert ran.order == [1, 2, 3]
         (session,) = sessions(bridge)
         with trio.fail_after(PATIENCE):
-            while len(session._answers._kept) > 1 or session._under_way:  # it is told of two at a time
+            while (
+                len(session._requests._answers._kept) > 1 or session._requests._under_way
+            ):  # it is told of two at a time
                 await trio.sleep(0.001)
 
 
