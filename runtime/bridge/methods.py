@@ -55,7 +55,9 @@ def parameters_of(name: str, params: dict[str, Any]) -> Any:
     """The parameters as an instance of the method's class. Raises RpcError for what doesn't fit."""
     known = METHODS.get(name)
     if known is None:
-        raise RpcError(Code.METHOD_NOT_FOUND, f"there is no method {name!r}; there are: {', '.join(sorted(METHODS))}")
+        raise RpcError(
+            Code.METHOD_NOT_FOUND, f"there is no method {name[:100]!r}; there are: {', '.join(sorted(METHODS))}"
+        )
     if known.parameters is Nothing and not params:
         return _NOTHING
     try:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .session import ClientSession
 
 MOST_UNDER_WAY = 4_096
-"""Requests of one session that may be run at a time; one more is refused."""
+"""Requests of one session that may wait for their answers; one more is refused."""
 LONGEST_KEY = 200
 """Bytes of the longest `requestKey`, as JSON."""
 
@@ -137,6 +137,8 @@ class Requests:
                 f"requestKey={own!r} was answered, and the answer is no longer kept: it is not run again"
             )
         if under_way is not None:
+            if len(self._asked) >= MOST_UNDER_WAY:
+                return self._too_many()
             under_way.askers.append(asker)
             self._asked[asker] = key
             return None
@@ -164,10 +166,8 @@ class Requests:
 
     def _start(self, key: str, asker: Asker, method: Method, params: dict[str, Any], asked: bytes) -> Answer | None:
         """Run it as a task."""
-        if len(self._under_way) >= MOST_UNDER_WAY:
-            said = f"{len(self._under_way)} requests of this session are under way, at most {MOST_UNDER_WAY} may be"
-            full = ResourceExhausted("requests under way", MOST_UNDER_WAY, len(self._under_way))
-            return Answer(error=RpcError(Code.FAILED, said, failure_data(full, self._path)))
+        if len(self._asked) >= MOST_UNDER_WAY:
+            return self._too_many()
         scope = self._session.ctx.start_task(self._run, method, params, key, self._turn(method, params))
         self._under_way[key] = _UnderWay([asker], scope, asked)
         self._asked[asker] = key
@@ -209,6 +209,11 @@ class Requests:
         last = self._turns.get(place)
         turn = self._turns[place] = _Turn(place, last.over if last is not None else _OVER)
         return turn
+
+    def _too_many(self) -> Answer:
+        said = f"{len(self._asked)} requests of this session are under way, at most {MOST_UNDER_WAY} may be"
+        full = ResourceExhausted("requests under way", MOST_UNDER_WAY, len(self._asked))
+        return Answer(error=RpcError(Code.FAILED, said, failure_data(full, self._path)))
 
     def _refusal(self, said: str) -> Answer:
         return Answer(error=as_rpc_error(RpcError(Code.INVALID_REQUEST, said), self._path))

@@ -96,6 +96,20 @@ async def test_more_requests_than_may_be_run_at_a_time_are_refused_with_the_boun
         assert await client.request("test/slow", n=5) == 10
 
 
+async def test_the_same_request_asked_again_and_again_is_bounded_too(
+    bridge: Bridge, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MOST_UNDER_WAY", 10)
+    ran.gate.append(trio.Event())
+    async with bridge.client() as client:
+        ids = [await client.ask("test/slow", n=1, requestKey="k") for _ in range(11)]
+        with pytest.raises(Failed, match="10 requests of this session are under way, at most 10 may be"):
+            await client.answer(ids[-1])
+        ran.gate[0].set()
+        assert [await client.answer(id) for id in ids[:-1]] == [2] * 10
+        assert ran.order == [1]
+
+
 async def test_a_batch_is_refused_with_what_is_taken_in_its_place(bridge: Bridge) -> None:
     async with bridge.client() as client:
         await client.raw(b'[{"jsonrpc": "2.0", "id": 1, "method": "runtime/ping"}]')

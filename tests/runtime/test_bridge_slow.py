@@ -64,6 +64,30 @@ async def test_a_client_that_stops_reading_for_a_while_gets_all_of_it_in_order_s
         assert printed(slow, terminal) == MUCH + MUCH // 11  # each newline is two
 
 
+async def test_a_client_that_comes_back_soon_enough_has_missed_nothing_since_its_terminal_has_waited(
+    bridge: Bridge, tmp_path: Path
+) -> None:
+    client = await bridge.connect()
+    async with client.stream:
+        session = (await client.request("initialize"))["session"]
+        terminal = await client.terminal(tmp_path)
+        pty: Any = bridge.runtime.ref(f"/bridge/terminals/{terminal}/pty").cell.incarnation
+        await client.ask("terminal/execute", terminal=terminal, command=PRINT, requestKey="k")
+        await client.until(lambda: client.notes != [])
+    seen = client.notes[-1]["params"]["seq"]
+    with trio.fail_after(LONG):
+        while pty.actor._brake.left(1, trio.current_time()) <= 0:
+            await trio.sleep(0.001)
+    again = await bridge.connect()
+    async with again.stream:
+        answer = await again.request("initialize", session=session, lastSeq=seen)
+        assert answer["gap"] is None
+        await again.request("terminal/execute", terminal=terminal, command=PRINT, requestKey="k")
+        seqs = [note["params"]["seq"] for note in (*client.notes, *again.notes)]
+        assert seqs == list(range(1, len(seqs) + 1))
+        assert printed(client, terminal) + printed(again, terminal) == MUCH + MUCH // 11
+
+
 @pytest.mark.usefixtures("impatient")
 async def test_a_client_that_does_not_read_is_disconnected_others_are_told_and_held_up_by_nothing(
     bridge: Bridge, tmp_path: Path
