@@ -16,7 +16,7 @@ from typing import Any
 import trio
 
 from ...actors.actor import Actor
-from ...actors.errors import ActorCrashed, ActorStopped, ComponentNotFound
+from ...actors.errors import ActorCrashed, ActorStopped, CallTimeout, ComponentNotFound
 from ...actors.ipc.framing import FramingError
 from ...actors.ipc.jsonrpc import BadMessage, Code, Notification, Request, Response, RpcError, decode
 from ...actors.ipc.wire import SlowPeer, Wire
@@ -37,6 +37,8 @@ CLOSE_IDLE = "ukemi.bridge.close_idle"
 """The topic on which connections hear, with the reason, that those that nobody uses are to end."""
 IDLE = 60.0
 """Seconds without a word, after which nobody uses a connection."""
+BUSY = 1.0
+"""Seconds that a session has to say whether a connection is used."""
 INITIALIZE_WITHIN = 10.0
 """Seconds that a client has to say who it is."""
 FRAME_WITHIN = 60.0
@@ -114,11 +116,26 @@ class Connection(Actor):
         """Take no requests any more, as `shutdown` asks."""
         self._is_shut_down = True
 
-    def close_idle(self, why: str) -> None:
-        """End if nothing was said or told for a while; the session lives on, and the client may come back."""
-        if not self._wire.unsent and trio.current_time() - self._last_used >= IDLE:
-            self.ctx.log.info("closed, since it was idle: {}", why)
-            self.ctx.stop()
+    async def close_idle(self, why: str) -> None:
+        """End if nothing was said or told for a while, and nobody waits for an answer.
+
+        The session lives on, and the client may come back.
+        """
+        if self._wire.unsent or trio.current_time() - self._last_used < IDLE or await self._is_waited_for():
+            return
+        self.ctx.log.info("closed, since it was idle: {}", why)
+        self.ctx.stop()
+
+    async def _is_waited_for(self) -> bool:
+        """Whether an answer is to come; where the session can't say soon, it is busy with one."""
+        if self._session is None:
+            return False
+        try:
+            return await self._session.within(BUSY).call(ClientSession.owes, self._me)
+        except CallTimeout:
+            return True
+        except (ActorStopped, ActorCrashed):
+            return False
 
     # --- what goes out
 

@@ -106,6 +106,10 @@ class Requests:
             self._answers.keep(key, request.asked, answer)
         return request.askers
 
+    def are_waited_for_at(self, connection: Ref[Any]) -> bool:
+        """Whether a request that came over this connection is under way."""
+        return any(asker == connection for asker, _ in self._asked)
+
     def forget(self, keys: Iterable[Any]) -> None:
         """The client will not ask again for the answers to these `requestKeys`."""
         names = [_name_of(key) for key in keys]

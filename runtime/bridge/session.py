@@ -186,6 +186,11 @@ class ClientSession(Actor):
         if key is not None:
             await self.finish(key, Answer(error=cancelled(self.ctx.path)))
 
+    @local
+    def owes(self, connection: Ref[Any]) -> bool:
+        """Whether an answer is to go out over this connection."""
+        return self._requests.are_waited_for_at(connection)
+
     def forget(self, keys: Any) -> None:
         """The client will not ask again for the answers to these `requestKeys`. What is no list is passed over."""
         if isinstance(keys, list):

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 import trio
+import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -226,6 +227,19 @@ async def test_connections_that_nobody_uses_can_be_closed_and_their_clients_come
             assert await busy.request("runtime/ping") == {}
     async with bridge.client(session=made["session"]) as again:
         assert await again.request("runtime/ping") == {}
+
+
+async def test_a_connection_on_which_an_answer_is_waited_for_is_not_idle(bridge: Bridge, ran: Ran) -> None:
+    ran.gate.append(trio.Event())
+    async with bridge.client() as client:
+        id = await client.ask("test/slow", n=1)
+        await client.until(lambda: client.notes != [])
+        it: Any = (await bridge.runtime.ref("connections").call("children"))[0].ref.cell.incarnation
+        it.actor._last_used -= connection.IDLE
+        bridge.runtime.system.topics.publish(connection.CLOSE_IDLE, "high")
+        await trio.testing.wait_all_tasks_blocked()
+        ran.gate[0].set()
+        assert await client.answer(id) == 2
 
 
 async def test_a_session_can_let_go_of_what_it_keeps_and_then_states_the_gap_and_runs_nothing_twice(

@@ -134,7 +134,7 @@ async def test_a_kill_that_fails_for_want_of_files_ends_the_shell_all_the_same(
             raise OSError(errno.EMFILE, "Too many open files")
 
         monkeypatch.setattr(PtyProcess._ukemi_methods.own["kill_session"], "function", kill_session)
-        async with expecting(bridge.runtime, ActorExited, f"/bridge/terminals/{terminal}/pty"):
+        async with expecting(bridge.runtime, ChildRestarted, f"/bridge/terminals/{terminal}/parser"):
             bridge.runtime.ref(f"/bridge/terminals/{terminal}/pty").cast("kill_session")
         await works(client, terminal)
         assert bridge.runtime.features.quality.level == 3

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 
 from ukemi.actors.events import ActorExited
 from ukemi.actors.ipc import wire
-from ukemi.runtime.bridge import pacing
+from ukemi.runtime.bridge import pacing, session
+from ukemi.runtime.bridge.backlog import Backlog
+from ukemi.runtime.bridge.outlet import Outlet
 from ukemi.runtime.bridge.pacing import BEHIND, PATIENCE, Pacing
 from ukemi.supervisors.alerts import AlertRaised
 
@@ -19,22 +20,30 @@ from ..bridge import Bridge, Client, running_bridge
 from ..expecting import PATIENCE as LONG
 from ..expecting import expecting
 
-MUCH = 12_000_000
-"""Bytes: more than the bridge keeps for a client."""
+MUCH = 6_000_000
+"""Bytes: more than these bridges keep for a client."""
 PRINT = f"yes 0123456789 | head -c {MUCH}"
 
 
 @pytest.fixture
-async def bridge(tmp_path: Path) -> AsyncIterator[Bridge]:
+async def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bridge]:
+    """It keeps less for a client than usual, and waits for it however slow the machine is."""
+    monkeypatch.setattr(Backlog.__init__, "__defaults__", (10_000, 3 * 2**20))
+    monkeypatch.setattr(Outlet.__init__, "__defaults__", (2**18,))
+    for module in (pacing, session):
+        monkeypatch.setattr(module, "BEHIND", 2**18)
+    monkeypatch.setitem(wire.Wire.__init__.__kwdefaults__, "patience", 1000.0)
+    monkeypatch.setattr(pacing, "PATIENCE", 1000.0)
     async with running_bridge(tmp_path, encode=False) as bridge:
         yield bridge
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody is waited for as long as usual."""
+async def impatient_bridge(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> Bridge:
+    """One that waits for nobody as long as usual."""
     monkeypatch.setitem(wire.Wire.__init__.__kwdefaults__, "patience", 0.5)
     monkeypatch.setattr(pacing, "PATIENCE", 0.2)
+    return bridge
 
 
 async def works(client: Client, terminal: str, word: str = "works") -> None:
@@ -56,7 +65,6 @@ async def test_a_client_that_stops_reading_for_a_while_gets_all_of_it_in_order_s
         with trio.fail_after(LONG):
             while pty.actor._brake.left(1, trio.current_time()) <= 0:
                 await works(other, others)
-            await trio.testing.wait_all_tasks_blocked(0.05)
         assert pty.actor._shell.read < MUCH
         await slow.answer(id)
         seqs = [note["params"]["seq"] for note in slow.notes]
@@ -69,7 +77,7 @@ async def test_a_client_that_comes_back_soon_enough_has_missed_nothing_since_its
 ) -> None:
     client = await bridge.connect()
     async with client.stream:
-        session = (await client.request("initialize"))["session"]
+        name = (await client.request("initialize"))["session"]
         terminal = await client.terminal(tmp_path)
         pty: Any = bridge.runtime.ref(f"/bridge/terminals/{terminal}/pty").cell.incarnation
         await client.ask("terminal/execute", terminal=terminal, command=PRINT, requestKey="k")
@@ -80,7 +88,7 @@ async def test_a_client_that_comes_back_soon_enough_has_missed_nothing_since_its
             await trio.sleep(0.001)
     again = await bridge.connect()
     async with again.stream:
-        answer = await again.request("initialize", session=session, lastSeq=seen)
+        answer = await again.request("initialize", session=name, lastSeq=seen)
         assert answer["gap"] is None
         await again.request("terminal/execute", terminal=terminal, command=PRINT, requestKey="k")
         seqs = [note["params"]["seq"] for note in (*client.notes, *again.notes)]
@@ -88,13 +96,13 @@ async def test_a_client_that_comes_back_soon_enough_has_missed_nothing_since_its
         assert printed(client, terminal) + printed(again, terminal) == MUCH + MUCH // 11
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_client_that_does_not_read_is_disconnected_others_are_told_and_held_up_by_nothing(
-    bridge: Bridge, tmp_path: Path
+    impatient_bridge: Bridge, tmp_path: Path
 ) -> None:
+    bridge = impatient_bridge
     async with bridge.client() as other:
         slow = await bridge.connect()
-        session = (await slow.request("initialize"))["session"]
+        name = (await slow.request("initialize"))["session"]
         terminal, others = await slow.terminal(tmp_path), await other.terminal(tmp_path)
         async with expecting(bridge.runtime, AlertRaised, await connection_of(bridge, slow)):
             await slow.ask("terminal/execute", terminal=terminal, command=PRINT, requestKey="k")
@@ -108,7 +116,7 @@ async def test_a_client_that_does_not_read_is_disconnected_others_are_told_and_h
         await slow.stream.aclose()
         again = await bridge.connect()
         async with again.stream:
-            answer = await again.request("initialize", session=session, lastSeq=0)
+            answer = await again.request("initialize", session=name, lastSeq=0)
             assert answer["resumed"]
             assert answer["gap"]["from"] == 1
             await again.request("terminal/execute", terminal=terminal, command=PRINT, requestKey="k")
@@ -133,10 +141,10 @@ async def test_a_client_that_does_not_read_does_not_hold_up_who_follows_the_same
         assert printed(other, terminal) == MUCH + MUCH // 11
 
 
-@pytest.mark.usefixtures("impatient")
 async def test_a_client_that_asks_and_does_not_read_the_answers_is_not_read_from_either_and_then_disconnected(
-    bridge: Bridge,
+    impatient_bridge: Bridge,
 ) -> None:
+    bridge = impatient_bridge
     async with bridge.client() as other:
         flooding = await bridge.connect()
         await flooding.request("initialize")
@@ -151,7 +159,8 @@ async def test_a_client_that_asks_and_does_not_read_the_answers_is_not_read_from
                         sent += 100
                 except trio.BrokenResourceError:
                     pass
-        assert "the peer has read nothing for 0.5 s" in bridge.runtime.events.of(ActorExited)[-1].reason
+        (reason,) = [event.reason for event in bridge.runtime.events.of(ActorExited) if event.path == path]
+        assert "the peer has read nothing for 0.5 s" in reason
         assert sent < 100_000
         assert (await other.request("runtime/ping")) == {}
         await flooding.stream.aclose()
