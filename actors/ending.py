@@ -15,6 +15,7 @@ import trio
 from .actor import Actor
 from .deferred import is_same
 from .hold import Hold
+from .in_hand import give_back_stashed
 from .reasons import Exit, Reason, is_abnormal, plain
 from .turn import is_cancelled
 
@@ -116,9 +117,7 @@ def over(life: Incarnation, reason: Reason) -> None:
         life.failure = reason
     cell, message = life.cell, life.current
     life.bound(None, None)
-    if life.stashed:
-        cell.mailbox.unstash(life.stashed)
-        life.stashed = None
+    give_back_stashed(life)
     lost = give_again(life)
     if life.begun is not None:
         drop(life.begun[1])

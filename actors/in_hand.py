@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from .deferred import Deferred, Reply
 from .errors import UkemiError
+from .hold import Hold
 from .messages import Call, Message
 from .turn import current
 
@@ -42,7 +43,7 @@ def defer(life: Incarnation) -> Reply:
         call.settled = True
         return Reply(Deferred(life, message, call))
     assert life.current is not None
-    key = life.keyed[1] if life.keyed is not None and life.keyed[0] is message else None
+    key = key_of(life, message)
     deferred = Deferred(life, life.current, call or Call(life.cell, message[0]), life.history, key)
     life.deferred = life.deferred or {}
     life.deferred[deferred] = None
@@ -74,11 +75,17 @@ def stash(life: Incarnation) -> None:
     if call is not None:
         call.taken = False
         call.queued = True
-    assert life.current is not None
+    message = life.current
+    assert message is not None
     life.stashed = life.stashed or []
-    life.stashed.append(life.current)
+    life.stashed.append(Hold(life.cell, message, life.history, key_of(life, message)).after(0))
     life.current = None
     life.cell.mailbox.stash()
+
+
+def key_of(life: Incarnation, message: Message) -> str | None:
+    """What names a cast in hand, if it has asked for that."""
+    return life.keyed[1] if life.keyed is not None and life.keyed[0] is message else None
 
 
 def _in_hand(life: Incarnation, asked: str) -> Message:
@@ -90,8 +97,20 @@ def _in_hand(life: Incarnation, asked: str) -> Message:
 
 def unstash(life: Incarnation) -> None:
     """Put what was stashed back to the front of the mailbox."""
-    stashed, life.stashed = life.stashed, None
-    if stashed:
-        life.cell.mailbox.unstash(stashed)
+    if life.stashed:
+        give_back_stashed(life)
         life.cell.ready = None
+        life.attention = True
         life.wake()
+
+
+def give_back_stashed(life: Incarnation) -> None:
+    """What was stashed comes before all other mail; what is remembered of any of it is kept."""
+    stashed, life.stashed = life.stashed or [], None
+    cell = life.cell
+    messages = [hold.message for hold in stashed if hold.message is not None]
+    if cell.gate.is_holding or any(hold.history is not None or hold.key is not None for hold in stashed):
+        cell.mailbox.unstash_elsewhere(messages)
+        cell.gate.put(*stashed)
+    else:
+        cell.mailbox.unstash(messages)

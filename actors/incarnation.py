@@ -38,6 +38,7 @@ from .turn import current, is_cancelled
 if TYPE_CHECKING:
     from .cell import Cell
     from .deferred import Deferred
+    from .hold import Hold
     from .protocol import Methods
     from .timers import Timer
 
@@ -147,7 +148,7 @@ class Incarnation:
         """The last messages, for a crash dump."""
         self.choose_path()
         self.resting: trio.Event | None = None
-        self.stashed: list[Message] | None = None
+        self.stashed: list[Hold] | None = None
         self.stop_request: StopRequest | None = None
         self.suspended = False
         self.task: Task | None = None

@@ -170,6 +170,17 @@ class Mailbox:
             self.room += len(messages)
         self.stashed -= len(messages)
 
+    def unstash_elsewhere(self, messages: list[Message]) -> None:
+        """Stashed messages will be given again by another way: they are not here any more."""
+        for _, _, _, call in messages:
+            if call is not None and call.settled:
+                self.bury_one()
+            elif call is not None:
+                call.taken, call.queued = True, False
+        if not self.is_closed:
+            self.room += len(messages)
+        self.stashed -= len(messages)
+
     def close(self) -> Iterator[Message]:
         """Take nothing more; yield what was queued and not yet handled. Senders that wait are refused."""
         left = [*self.queue, *self._shut()]

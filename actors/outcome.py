@@ -11,6 +11,7 @@ import trio
 from .deferred import take_back
 from .errors import Reject, UnknownMethod
 from .hold import Hold
+from .in_hand import key_of
 from .messages import ON_DOWN, Message
 from .reasons import describe, plain
 from .recovery import Answer, AnswerBy, Crash, Repeat, Verdict
@@ -108,8 +109,7 @@ def hold_back(life: Incarnation, message: Message, verdict: Repeat | Crash) -> b
     if message[3] is None and not life.is_thrown and gate.is_holding:
         return False
     take_back(life, message)
-    key = life.keyed[1] if life.keyed is not None and life.keyed[0] is message else None
-    hold = Hold(life.cell, message, verdict.history, key)
+    hold = Hold(life.cell, message, verdict.history, key_of(life, message))
     if isinstance(verdict, Repeat) and verdict.until_up is not None:
         hold.until_up(verdict.until_up, verdict.delay, verdict.at_most)
     else:
