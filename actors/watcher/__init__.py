@@ -2,7 +2,7 @@
 
 ```python
 from ukemi import Fallback, child, supervisor
-from ukemi.actors.watcher import PollingWatcher, Watcher, Watches
+from ukemi.actors.watcher import PollingWatcher, QuietWatcher, Watcher, Watches
 from ukemi.supervisors.recovery import RECOVERY, Row
 
 watches = Watches()  # outlives the actors
@@ -11,8 +11,12 @@ tree = supervisor(
     child(
         "watcher",
         lambda: Watcher(watches),
-        fallback=lambda: PollingWatcher(watches),
-        policy=RECOVERY.replacing(Row("Resource", "Critical", Fallback())),  # no more can be watched: look instead
+        feature="file_watching",
+        fallback={
+            "off": lambda: QuietWatcher(watches),  # while the feature is turned off
+            "polling": lambda: PollingWatcher(watches),  # while no more can be watched: look instead
+        },
+        policy=RECOVERY.replacing(Row("Resource", "Critical", Fallback("polling"))),
     ),
 )
 ```
@@ -26,7 +30,7 @@ is known to what is there), `sources` (who says where to look) and its two, `ino
 
 from .changes import Change, Changed, ChangeKind
 from .snapshot import Watches
-from .watcher import NoSuchWatch, PollingWatcher, Watcher, WatcherUnhealthy, WatchInfo
+from .watcher import NoSuchWatch, PollingWatcher, QuietWatcher, Watcher, WatcherUnhealthy, WatchInfo
 
 __all__ = [
     "Change",
@@ -34,6 +38,7 @@ __all__ = [
     "Changed",
     "NoSuchWatch",
     "PollingWatcher",
+    "QuietWatcher",
     "WatchInfo",
     "Watcher",
     "WatcherUnhealthy",

@@ -1,8 +1,8 @@
-"""`Watcher` and `PollingWatcher`: tell what changes on disk below the paths that they are asked to watch.
+"""`Watcher` and what may take its place: tell what changes on disk below the paths that they are asked to watch.
 
-Both keep the same `Watches` and answer the same messages, so that one can take the other's place, and the next
+All keep the same `Watches` and answer the same messages, so that one can take another's place, and the next
 incarnation goes on where the last one was ended: it compares what was known with what is there, and tells the rest.
-Neither tries anything again: a source that fails, or that has kept something back, ends the actor; the tree decides.
+None tries anything again: a source that fails, or that has kept something back, ends the actor; the tree decides.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class WatchInfo:
 
 
 class _Keeper(Actor):
-    """What both watchers have in common."""
+    """What all watchers have in common."""
 
     def __init__(self, watches: Watches | None = None) -> None:
         self._watches = Watches() if watches is None else watches
@@ -75,42 +75,63 @@ class _Keeper(Actor):
     # --- messages
 
     @retryable
-    async def add(self, path: str, recursive: bool = False, encoding: str = "utf-8") -> str:
+    async def add(self, path: str, recursive: bool = False, encoding: str = "utf-8", watch: str | None = None) -> str:
         """Watch a file, or a folder and what is directly in it, or (`recursive`) all below it; the watch's id.
 
         What changes from now on is published as `Changed` on the topic `<path of this actor>/changed`. A link is
         followed if it is the path itself, and not below. The path may be deleted and made again. `encoding` as in
-        `Change`. What can't be watched is rejected with the system's error, or ValueError.
+        `Change`. `watch` is an id of the caller's own, with which asking once more changes nothing; without it the
+        watch is given one. What can't be watched is rejected with the system's error, or ValueError.
         """
-        watch = Watch("", _absolute(path, encoding), recursive)
+        new = Watch("", _absolute(path, encoding), recursive)
         async with self._watches.lock:
+            known = self._watches.by_id.get(watch or "")
+            if known is not None:
+                if (known.path, known.recursive) == (new.path, recursive):
+                    return known.id
+                raise Reject(ValueError(f"watch={watch!r} is the id of another watch; a new one takes one of its own"))
             try:
-                await self._reconcile(watch, publish=False)
-                while watch.is_dirty:  # it has changed meanwhile
-                    await self._reconcile(watch, publish=False)
+                await self._reconcile(new, publish=False)
+                while new.is_dirty:  # it has changed meanwhile
+                    await self._reconcile(new, publish=False)
             except BaseException:
                 if self._source is not None:
-                    self._source.release(watch)
+                    self._source.release(new)
                 raise
-            watch.told.clear()
-            watch.id = self._watches.new_id()
-            self._watches.by_id[watch.id] = watch
-        return watch.id
+            new.told.clear()
+            new.id = watch or self._watches.new_id()
+            self._added(new)
+        return new.id
 
     async def remove(self, watch: str) -> None:
         """Tell no more of a watch. Rejects with NoSuchWatch."""
         async with self._watches.lock:
-            known = self._watches.by_id.pop(watch, None)
-            if known is None:
+            if watch not in self._watches.by_id:
                 raise Reject(NoSuchWatch(watch))
-            if self._source is not None:
-                self._source.release(known)
+            self._removed(self._watches.by_id[watch])
+
+    async def forget(self, watches: list[str]) -> None:
+        """Tell no more of these, as far as they are there."""
+        async with self._watches.lock:
+            for watch in watches:
+                if watch in self._watches.by_id:
+                    self._removed(self._watches.by_id[watch])
 
     def watches(self) -> tuple[WatchInfo, ...]:
         """All that is watched, in the order of adding."""
         return tuple(_info(watch) for watch in self._watches.by_id.values())
 
     # ---
+
+    def _added(self, watch: Watch) -> None:
+        """It is watched from now on. The lock is held."""
+        self._watches.by_id[watch.id] = watch
+        self._watches.news.unpark_all()
+
+    def _removed(self, watch: Watch) -> None:
+        """It is not watched any more. The lock is held."""
+        del self._watches.by_id[watch.id]
+        self._watches.news.unpark_all()
 
     async def _look_at_everything(self) -> list[Reconciliation]:
         """Compare all that is known with the disk. The lock is held."""
@@ -161,15 +182,16 @@ class Watcher(_Keeper):
         self._open = source
         self._is_open = trio.Event()
         self._is_well = False
+        self._attended: dict[Watch, None] = {}
+        """What the source tells of."""
 
     async def on_start(self) -> None:
         """Watch again what was watched before, and tell what has changed since."""
         self.ctx.start_task(self._run)
         await self._is_open.wait()
         async with self._watches.lock:
-            for watch in self._watches.by_id.values():
-                watch.adrift = True
-            await self._look_at_everything()
+            await self._catch_up()
+        self.ctx.start_task(self._keep_in_step)
         self._is_well = True
         self.ctx.every(self._health_every, self._check_health)
 
@@ -202,6 +224,39 @@ class Watcher(_Keeper):
             while True:
                 await source.wait()
                 source.drain()
+
+    async def _keep_in_step(self) -> None:
+        """Attend to what is added, and let go of what is removed, by what still runs in this actor's place."""
+        watches = self._watches
+        while True:
+            if set(self._attended) == set(watches.by_id.values()):
+                await watches.news.park()
+                continue
+            async with watches.lock:
+                await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Have the source tell of all that is watched, and of nothing else. The lock is held."""
+        for watch in [each for each in self._attended if self._watches.by_id.get(each.id) is not each]:
+            self._let_go_of(watch)
+        for watch in [each for each in self._watches.by_id.values() if each not in self._attended]:
+            self._attended[watch] = None
+            watch.adrift = watch.everything = True
+            await self._reconcile(watch)
+
+    def _added(self, watch: Watch) -> None:
+        self._attended[watch] = None
+        super()._added(watch)
+
+    def _removed(self, watch: Watch) -> None:
+        self._let_go_of(watch)
+        super()._removed(watch)
+
+    def _let_go_of(self, watch: Watch) -> None:
+        if watch in self._attended:
+            del self._attended[watch]
+            assert self._source is not None
+            self._source.release(watch)
 
     @property
     def _is_dirty(self) -> bool:
@@ -252,9 +307,18 @@ class PollingWatcher(_Keeper):
         await self._poll()
         self.ctx.every(self._interval, self._poll)
 
+    def _is_on(self) -> bool:
+        """Whether it is to look now: for what derives from it and knows better."""
+        return True
+
     async def _poll(self) -> None:
-        async with self._watches.lock:
-            await self._look_at_everything()
+        if self._is_on():
+            async with self._watches.lock:
+                await self._look_at_everything()
+
+
+class QuietWatcher(_Keeper):
+    """Tells nothing, and costs nothing: keeps the watches, so that whoever is next tells what has changed meanwhile."""
 
 
 def _absolute(path: str, encoding: str) -> str:
