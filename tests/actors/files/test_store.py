@@ -12,11 +12,15 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ukemi import ActorCrashed, ResourceExhausted, Runtime
+from ukemi import RECOVERY, ActorCrashed, ResourceExhausted, Runtime, child, supervisor
 from ukemi.actors.errors import HandlerTimeout
 from ukemi.actors.files import FileCache, FileRead, FileState, FileStore
 from ukemi.actors.files.store import MOST_WAITING
-from ukemi.runtime.bridge.files import HUNG, WORKERS
+from ukemi.actors.files.worker import LARGE
+from ukemi.actors.resources import Found, Resource, ResourceMonitor, Source
+from ukemi.actors.resources.pressure import reading_of
+from ukemi.actors.resources.sources import USED_MEMORY
+from ukemi.runtime.bridge.files import HUNG, WORKERS, files_spec
 from ukemi.supervisors import AlertRaised, Recovered
 
 from .stores import Disk, in_place, in_the_past, runtime_of, settle, store_of, until
@@ -421,3 +425,31 @@ async def test_what_was_written_in_place_by_others_is_seen_while_the_store_write
         assert (await store.call(FileStore.read, path)).data == "new"
         settle()
         assert (await store.call(FileStore.read, str(folder / "link"))).data == "new"
+
+
+# --- what is large
+
+
+async def test_what_is_large_is_read_and_written_only_where_there_is_room_for_it(
+    state: FileState, folder: Path
+) -> None:
+    small, large = in_the_past(folder / "small", "x" * LARGE), in_the_past(folder / "large", "x" * (LARGE + 1))
+    room = [10 * LARGE]
+    reading = Source("memory", Resource.MEMORY, USED_MEMORY, lambda: reading_of(100, 100 + room[0]))
+    monitor = child("resources", lambda: ResourceMonitor(find=lambda: Found((reading,), {})))
+    spec = files_spec(attrs.evolve(state, monitor="../../resources"), policy=RECOVERY)
+    async with Runtime(supervisor("app", monitor, spec)) as runtime:
+        store = store_of(runtime)
+        assert len((await store.call(FileStore.read, large)).data) == LARGE + 1
+        await store.call(FileStore.clear)
+        room[0] = 3 * LARGE
+        for asked in ((FileStore.read, large), (FileStore.write, large, "y" * (LARGE + 1))):
+            with pytest.raises(ResourceExhausted) as caught:
+                await store.call(*asked)
+            assert (caught.value.resource, caught.value.limit) == ("memory", 100 + room[0])
+        assert len((await store.call(FileStore.read, small)).data) == LARGE
+        await store.call(FileStore.write, small, "short")
+        assert await crashes(runtime) == 0
+        assert runtime.events.of(Recovered) == []
+        room[0] = 10 * LARGE
+        assert (await store.call(FileStore.read, large)).data[:2] == "xx"
