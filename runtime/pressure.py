@@ -3,6 +3,9 @@
 Measurements come in on a topic, messages go out to the actors that the rows name. Each row is carried out on its own:
 one that fails, or hangs, is reported and harms no other, and is due again at the next measurement. The pressure is also
 told to the runtime's quality, which rises only while it is low.
+
+Memory may be missing before it is measured: where an actor of the runtime has failed for want of it, everything that is
+declared is done at once ("Free resources" of the recovery matrix).
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import attrs
+import trio
 
 from ..actors.actor import Actor
-from ..actors.errors import ComponentNotFound, SpecError
+from ..actors.errors import ComponentNotFound, ResourceExhausted, SpecError
 from ..actors.events import Event
 from ..actors.protocol import at_once
 from ..actors.reasons import Reason, describe
@@ -23,8 +27,9 @@ from ..actors.resources.pressure import MEASURED, Band, PressureMeasured, worst_
 from ..actors.system import System
 from ..supervisors.alerts import raise_alert
 from ..supervisors.degradation import Degradation
-from ..supervisors.recovery.failure import Severity
-from .relief import Course, Due, LowerQuality, Row, Tell, ThrottleMail, check_rows
+from ..supervisors.events import Recovered
+from ..supervisors.recovery.failure import Category, Severity
+from .relief import Announce, Course, Due, LowerQuality, Row, Tell, ThrottleMail, check_rows
 
 TIMEOUT = 5.0
 """Seconds that an actor has to answer."""
@@ -83,6 +88,7 @@ class Relief(Actor):
         self._band = Band.NORMAL
         self._silent = self.ctx.after(self._silence, self._hear_nothing)
         self.ctx.subscribe(MEASURED, self._hear)
+        self.ctx.start_task(self._follow_failures)
 
     def on_stop(self, reason: Reason) -> None:
         """Nobody throttles, or tells the pressure, any more."""
@@ -102,6 +108,21 @@ class Relief(Actor):
         return self._relieve(lambda row: Band.CRITICAL)
 
     # --- hearing
+
+    async def _follow_failures(self) -> None:
+        def look(event: Event) -> None:
+            if isinstance(event, Recovered) and is_want_of_memory(event):
+                self.ctx.after(0, self._meet_emergency, event.path, event.error)
+
+        end_listening = self._system.events.listen(look)
+        try:
+            await trio.sleep_forever()
+        finally:
+            end_listening()
+
+    def _meet_emergency(self, path: str, error: str) -> None:
+        if self.emergency():
+            self._alert(Severity.CRITICAL, "Emergency", f"{path} has failed of {error}: all that can be freed is")
 
     def _hear(self, measured: PressureMeasured) -> None:
         self._silent.cancel()
@@ -159,6 +180,8 @@ class Relief(Actor):
             case LowerQuality(levels):
                 degradation = Degradation.of(self._system)
                 self._try(due, lambda: degradation.lower_quality(levels, str(due.row), self.ctx.path))
+            case Announce(topic):
+                self._try(due, lambda: self.ctx.publish(topic, self._band.value))
             case ThrottleMail() as throttle:
                 self._try(due, lambda: self._throttle(throttle, None if due.is_back else 1 / throttle.rate))
 
@@ -192,6 +215,10 @@ class Relief(Actor):
         self._failing.pop(due.index, None)
         if due.is_again:
             return
+        do = due.row.do
+        if isinstance(do, ThrottleMail) and not due.is_back:
+            said = f"New work is let in slowly, {do.rate:g} messages/s: the resource pressure is {self._band}"
+            self._alert(Severity.WARNING, "Throttled", said, self.ctx.find(do.actor).path)
         self._system.events.emit(Relieved(path=self.ctx.path, row=str(due.row), is_back=due.is_back, band=self._band))
 
     def _report_failure(self, due: Due, error: Exception) -> None:
@@ -206,8 +233,17 @@ class Relief(Actor):
             self._alert(Severity.WARNING, "ReliefFailed", f"{due}: {reason}")
         self._failing[due.index] = reason
 
-    def _alert(self, severity: Severity, kind: str, message: str) -> None:
-        raise_alert(self._system, path=self.ctx.path, severity=severity, message=message, kind=kind)
+    def _alert(self, severity: Severity, kind: str, message: str, path: str = "") -> None:
+        raise_alert(self._system, path=path or self.ctx.path, severity=severity, message=message, kind=kind)
+
+
+def is_want_of_memory(event: Recovered) -> bool:
+    """Whether an actor has failed since there was no memory.
+
+    ResourceExhausted, which is as critical, names the limit that was reached, and what met it knows what to do.
+    """
+    is_critical = event.category == Category.RESOURCE and event.severity == Severity.CRITICAL
+    return is_critical and event.error != ResourceExhausted.__name__
 
 
 class _Courses:
