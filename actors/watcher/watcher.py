@@ -7,6 +7,7 @@ None tries anything again: a source that fails, or that has kept something back,
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 
@@ -31,6 +32,8 @@ POLL_EVERY = 2.0
 """Seconds between two looks of a `PollingWatcher`."""
 MOST_CHANGES = 1_000
 """Changes in one message."""
+_OWN_ERRORS = (errno.EBADF, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Of the watcher, and not of the path that it is to watch."""
 
 
 class NoSuchWatch(UkemiError, LookupError):
@@ -94,9 +97,11 @@ class _Keeper(Actor):
                 await self._reconcile(new, publish=False)
                 while new.is_dirty:  # it has changed meanwhile
                     await self._reconcile(new, publish=False)
-            except BaseException:
+            except BaseException as error:
                 if self._source is not None:
                     self._source.release(new)
+                if isinstance(error, OSError) and error.errno not in _OWN_ERRORS:
+                    raise Reject(error) from None  # of this path alone
                 raise
             new.told.clear()
             new.id = watch or self._watches.new_id()

@@ -10,7 +10,7 @@ from ...actors.watcher import PollingWatcher, QuietWatcher, Watcher, Watches
 from ...supervisors.degradation import Degradation
 from ...supervisors.feature_states import MANUAL, QUALITY
 from ...supervisors.features import Feature
-from ...supervisors.recovery import Cancel, Degrade, Fallback, Policy, Resume, Retry, Row
+from ...supervisors.recovery import Degrade, Fallback, Policy, Restart, Row
 from ...supervisors.spec import ChildSpec
 from ...supervisors.tree import child
 
@@ -21,14 +21,14 @@ FILE_WATCHING = Feature("file_watching", fallback="changes are told late")
 def watcher_policy(general: Policy) -> Policy:
     """What is done about its failures: as about those of others, but for two things.
 
-    No room for more watches is no want of memory: it looks for itself instead. And one file that can't be looked at is
-    its asker's matter, who is told; where nobody has asked, the watcher is restarted.
+    No room for more watches is no want of memory: it looks for itself instead. And whatever it could not look at, it is
+    restarted, and compares what it knew with what is there: one that went on would miss what had changed.
     """
     return general.replacing(
         Row("Resource", "Critical", Fallback("polling")),
         Row("Resource", "Recoverable", Fallback("polling")),
-        Row("FileSystem", "Critical", Resume()),
-        Row("FileSystem", "Recoverable", Retry(), Cancel(), 3),
+        Row("FileSystem", "Critical", Restart()),
+        Row("FileSystem", "Recoverable", Restart()),
         name="watcher",
     )
 

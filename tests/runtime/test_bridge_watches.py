@@ -10,7 +10,7 @@ import pytest
 import trio
 import trio.testing
 
-from ukemi.actors.events import ActorExited, ActorStarted, DeadLetter
+from ukemi.actors.events import ActorStarted, DeadLetter
 from ukemi.actors.watcher import Watcher, WatchInfo
 from ukemi.runtime.bridge import watch_methods
 from ukemi.supervisors import ChildRestarted
