@@ -14,6 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ukemi import RECOVERY, ActorCrashed, ResourceExhausted, Runtime, child, supervisor
 from ukemi.actors.errors import HandlerTimeout
+from ukemi.actors.events import ActorStarted
 from ukemi.actors.files import FileCache, FileRead, FileState, FileStore
 from ukemi.actors.files.store import MOST_WAITING
 from ukemi.actors.files.worker import LARGE
@@ -23,6 +24,7 @@ from ukemi.actors.resources.sources import USED_MEMORY
 from ukemi.runtime.bridge.files import HUNG, WORKERS, files_spec
 from ukemi.supervisors import AlertRaised, Recovered
 
+from ...expecting import expecting
 from .stores import Disk, in_place, in_the_past, runtime_of, settle, store_of, until
 
 STALE = FileRead("old", cached=True, stale=True)
@@ -453,3 +455,31 @@ async def test_what_is_large_is_read_and_written_only_where_there_is_room_for_it
         assert runtime.events.of(Recovered) == []
         room[0] = 10 * LARGE
         assert (await store.call(FileStore.read, large)).data[:2] == "xx"
+
+
+# --- the store itself
+
+
+async def test_what_was_asked_of_a_store_that_ends_is_done_by_the_next_one_in_order(
+    state: FileState, folder: Path, disk: Disk
+) -> None:
+    path = in_the_past(folder / "a")
+    async with runtime_of(state) as runtime:
+        store = store_of(runtime)
+        answers: list[str] = []
+
+        async def write(data: str) -> None:
+            await store.call(FileStore.write, path, data)
+            answers.append(data)
+
+        async with trio.open_nursery() as nursery:
+            with disk.hung(path):
+                for data in ("first", "second"):
+                    nursery.start_soon(write, data)
+                    await wait_all_tasks_blocked()
+                await until(lambda: disk.calls)
+                async with expecting(runtime, ActorStarted, "/storage/files"):
+                    store.kill()
+        assert answers == ["first", "second"]
+        assert (await store.call(FileStore.read, path)).data == "second"
+        assert store.cell.number == 2
