@@ -24,6 +24,7 @@ from ..actors.protocol import at_once
 from ..actors.reasons import Reason, describe
 from ..actors.resources.monitor import INTERVAL, worst_text
 from ..actors.resources.pressure import MEASURED, Band, PressureMeasured, worst_band
+from ..actors.resources.spare import Reserve
 from ..actors.system import System
 from ..supervisors.alerts import raise_alert
 from ..supervisors.degradation import Degradation
@@ -86,6 +87,9 @@ class Relief(Actor):
         self._failing: dict[int, str] = {}
         self._alarmed: frozenset[str] = frozenset()
         self._band = Band.NORMAL
+        self._why = "it was asked for"
+        """Why what is done is."""
+        self._reserve = Reserve()
         self._silent = self.ctx.after(self._silence, self._hear_nothing)
         self.ctx.subscribe(MEASURED, self._hear)
         self.ctx.start_task(self._follow_failures)
@@ -110,17 +114,23 @@ class Relief(Actor):
     # --- hearing
 
     async def _follow_failures(self) -> None:
+        """What is done about them takes memory itself, which is held back for it."""
+
         def look(event: Event) -> None:
             if isinstance(event, Recovered) and is_want_of_memory(event):
+                self._reserve.let_go()
                 self.ctx.after(0, self._meet_emergency, event.path, event.error)
 
+        self._reserve.hold()
         end_listening = self._system.events.listen(look)
         try:
             await trio.sleep_forever()
         finally:
             end_listening()
+            self._reserve.let_go()
 
     def _meet_emergency(self, path: str, error: str) -> None:
+        self._why = "memory is missing"
         if self.emergency():
             self._alert(Severity.CRITICAL, "Emergency", f"{path} has failed of {error}: all that can be freed is")
 
@@ -130,6 +140,9 @@ class Relief(Actor):
         Degradation.of(self._system).pressure(measured.pressure)
         self._alarm(measured)
         self._band = measured.band
+        self._why = f"the resource pressure is {self._band}"
+        if self._band is Band.NORMAL:
+            self._reserve.hold()
         self._relieve(lambda row: worst_band(measured.sources, row.of))
 
     def _hear_nothing(self) -> None:
@@ -217,7 +230,7 @@ class Relief(Actor):
             return
         do = due.row.do
         if isinstance(do, ThrottleMail) and not due.is_back:
-            said = f"New work is let in slowly, {do.rate:g} messages/s: the resource pressure is {self._band}"
+            said = f"New work is let in slowly, {do.rate:g} messages/s: {self._why}"
             self._alert(Severity.WARNING, "Throttled", said, self.ctx.find(do.actor).path)
         self._system.events.emit(Relieved(path=self.ctx.path, row=str(due.row), is_back=due.is_back, band=self._band))
 
