@@ -194,7 +194,7 @@ class Relief(Actor):
                 degradation = Degradation.of(self._system)
                 self._try(due, lambda: degradation.lower_quality(levels, str(due.row), self.ctx.path))
             case Announce(topic):
-                self._try(due, lambda: self.ctx.publish(topic, self._band.value))
+                self._try(due, lambda: self.ctx.publish(topic, self._why))
             case ThrottleMail() as throttle:
                 self._try(due, lambda: self._throttle(throttle, None if due.is_back else 1 / throttle.rate))
 

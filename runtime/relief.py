@@ -59,7 +59,7 @@ class ThrottleMail:
 
 @attrs.frozen
 class Announce:
-    """The name of the band is published on a topic, for all who have something to give up: actors that come and go."""
+    """Why it is done is published on a topic, for all who have something to give up: actors that come and go."""
 
     topic: str
 
@@ -107,7 +107,7 @@ def lower_quality(levels: int = 1) -> LowerQuality:
 
 
 def announce(topic: str) -> Announce:
-    """Publish the name of the band on this topic."""
+    """Publish on this topic why something is to be given up, as text."""
     if not isinstance(topic, str) or not topic:
         raise SpecError(f"announce: topic={topic!r} must be a topic's name")
     return Announce(topic)

@@ -50,6 +50,7 @@ _ROWS = (
     when("high", tell("../trimmer", Trimmer.trim), times=None, every=AGAIN, of=_SPACE),
     when("high", lower_quality(), of=_COUNTED),
     when("critical", lower_quality(3), of=_COUNTED),
+    when("critical", announce(FREE_MEMORY), times=None, every=AGAIN, of=_SPACE),
     when("critical", tell("../trimmer", Trimmer.trim_all), times=None, every=AGAIN, of=_SPACE),
     when("critical", throttle("../terminals", NEW_TERMINALS)),
     when("critical", throttle(STORE, FILES)),
