@@ -17,10 +17,12 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from ukemi import Runtime
 from ukemi.actors.files import FileStore
 from ukemi.actors.resources import Found, Reading, Resource, Source, find_sources
 from ukemi.actors.resources.pressure import Scale
 from ukemi.runtime.bridge.bands import HALVINGS
+from ukemi.runtime.bridge.tree import bridge_tree
 
 from .. import bridge as bridge_module
 from ..bridge import Bridge, Client, Failed, running_bridge
@@ -206,6 +208,32 @@ async def test_where_memory_is_missing_all_is_freed_and_what_asked_for_it_gets_o
         with trio.fail_after(60):
             while (await node(client, "watcher"))["fallback"] is not None:
                 await trio.sleep(0.1)
+
+
+async def test_what_fails_for_want_of_memory_again_at_once_stops_the_runtime_in_order(
+    tmp_path: Path, mock_clock: MockClock
+) -> None:
+    """Resource/Critical: free resources, then graceful shutdown. No system has the memory that this takes."""
+    mock_clock.rate = FASTER
+    size = [0]
+
+    def find() -> Found:
+        def read() -> Reading:
+            return Reading(len(bytearray(size[0])))
+
+        return Found((Source("memory", Resource.MEMORY, SAME, read),), {})
+
+    async with Runtime(bridge_tree(tmp_path, find=find)) as runtime, Bridge(runtime, tmp_path).client() as client:
+        terminal = await client.terminal(tmp_path)
+        pid: int = await runtime.ref(f"/bridge/terminals/{terminal}/pty").call("pid")
+        size[0] = 2**62
+        await client.closed()
+        await runtime.wait()
+        said = messages(client)
+        assert said["/bridge/relief"] == "/bridge/resources has failed of MemoryError: all that can be freed is"
+        assert said["/bridge/resources"] == "the runtime stops, in order: MemoryError"
+        assert not os.path.exists(f"/proc/{pid}")
+        assert not (tmp_path / "bridge.sock").exists()
 
 
 async def test_a_file_for_which_there_is_no_memory_is_refused_with_its_category(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from ukemi.supervisors.events import FellBack
 
 from ..bridge import Bridge, Client, Failed, running_bridge
 from ..expecting import PATIENCE, expecting
+from .launched import launched
 
 
 @pytest.fixture
@@ -331,3 +332,51 @@ def is_inotify(fd: str) -> bool:
         return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:inotify"
     except FileNotFoundError:
         return False
+
+
+# --- a limit of the system's
+
+
+SET_LIMIT = "echo {} > /proc/sys/user/max_inotify_watches"
+FEW_WATCHES = ["unshare", "--user", "--map-root-user", "sh", "-c", f'{SET_LIMIT.format(40)}; exec "$@"', "sh"]
+
+
+async def test_where_no_more_can_be_watched_it_is_looked_for_changes_until_more_can(tmp_path: Path) -> None:
+    """Resource/Critical, in a user namespace that may watch forty folders."""
+    few, many = tmp_path / "few", tmp_path / "many"
+    few.mkdir()
+    for n in range(100):
+        (many / f"{n}").mkdir(parents=True)
+    if (await trio.run_process([*FEW_WATCHES, "true"], check=False, capture_stderr=True)).returncode:
+        pytest.skip("this system allows no user namespaces, in which the limit could be lowered")
+    async with launched(tmp_path, within=FEW_WATCHES) as program:
+        await program.says("is up")
+        client = Client(await trio.open_unix_socket(str(program.state / "bridge.sock")))
+        async with client.stream:
+            await client.request("initialize")
+            first = await watch(client, few)
+            second = await watch(client, many, recursive=True)  # it does not fail, though another answers it
+            assert await fallback_of(client, "watcher") == "polling"
+            await client.until(lambda: changes_of_feature(client, "file_watching") == ["degraded"])
+            (many / "99" / "a").touch()
+            (few / "a").touch()
+            await hears(client, many / "99" / "a", watch=second)
+            await hears(client, few / "a", watch=first)
+            enter = ["nsenter", "--user", "--target", str(program.process.pid)]
+            await trio.run_process([*enter, "sh", "-c", SET_LIMIT.format(10_000)])
+            await client.until(lambda: changes_of_feature(client, "file_watching") == ["degraded", "whole"])
+            assert await fallback_of(client, "watcher") is None
+            (many / "99" / "b").touch()
+            await hears(client, many / "99" / "b", watch=second)
+
+
+async def fallback_of(client: Client, name: str) -> str | None:
+    tree = await client.request("runtime/tree")
+    (node,) = [each for each in tree["children"] if each["name"] == name]
+    fallback: str | None = node["fallback"]
+    return fallback
+
+
+def changes_of_feature(client: Client, feature: str) -> list[str]:
+    notes = [note["params"] for note in client.notes if note["method"] == "runtime/feature"]
+    return [note["state"] for note in notes if note["feature"] == feature]
