@@ -24,13 +24,16 @@ tree = supervisor(
 Whoever wants to know calls `Watcher.add(path, recursive=True)`, which answers with the watch's id, and subscribes to
 the topic `/app/watcher/changed`, whose events are `Changed`.
 
-Read in this order: `changes` (what is told), `watcher` (the actors), `snapshot` (what is known), `reconcile` (from what
-is known to what is there), `sources` (who says where to look) and its two, `inotify` and `portable`.
+Read in this order: `changes` (what is told), `keeper`, `watcher` and `substitutes` (the actors), `snapshot` (what is
+known), `reconcile` (from what is known to what is there), `sources` (who says where to look) and its two, `inotify` and
+`portable`.
 """
 
 from .changes import Change, Changed, ChangeKind
+from .keeper import NoSuchWatch, WatchInfo
 from .snapshot import Watches
-from .watcher import NoSuchWatch, PollingWatcher, QuietWatcher, Watcher, WatcherUnhealthy, WatchInfo
+from .substitutes import PollingWatcher, QuietWatcher
+from .watcher import Watcher, WatcherUnhealthy
 
 __all__ = [
     "Change",
