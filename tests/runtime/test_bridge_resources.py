@@ -21,7 +21,8 @@ from ukemi import Runtime
 from ukemi.actors.files import FileStore
 from ukemi.actors.resources import Found, Reading, Resource, Source, find_sources
 from ukemi.actors.resources.pressure import Scale
-from ukemi.runtime.bridge.bands import HALVINGS
+from ukemi.runtime.bridge.bands import HALVINGS, relief_rows
+from ukemi.runtime.bridge.connection import IDLE
 from ukemi.runtime.bridge.tree import bridge_tree
 
 from .. import bridge as bridge_module
@@ -140,6 +141,36 @@ async def test_that_the_cpu_is_busy_costs_no_cache_and_no_quality(
     assert await pressed.state() == {"bound": 64, "entries": 1, "quality": 3, "pace": 0.1, "over": False}
     await pressed.press(cpu=0)
     await pressed.until(pace=None, over=True)
+
+
+async def test_connections_that_nobody_uses_are_closed_and_their_sessions_live_on(
+    pressed: Pressed, tmp_path: Path, mock_clock: MockClock
+) -> None:
+    idle = await pressed.bridge.connect()
+    session = (await idle.request("initialize"))["session"]
+    await trio.sleep(IDLE)
+    await pressed.client.request("runtime/ping")
+    await pressed.press(files=75)
+    async with idle.stream:
+        await idle.closed()
+    async with pressed.bridge.client(session=session, lastSeq=len(idle.notes)) as again:
+        answer = await again.request("runtime/ping")
+        assert answer == {}
+    children = await pressed.bridge.runtime.ref("sessions").call("children")
+    assert session in [info.name for info in children]
+
+
+async def test_every_actor_that_a_row_names_is_there(tmp_path: Path) -> None:
+    async with running_bridge(tmp_path) as bridge:
+        for row in relief_rows():
+            if (actor := getattr(row.do, "actor", None)) is not None:
+                assert bridge.runtime.ref(f"/bridge/{actor.removeprefix('../')}")
+
+
+def test_a_bridge_for_one_client_has_no_others_to_let_in_slowly() -> None:
+    named = [getattr(row.do, "actor", "") for row in relief_rows(takes_clients=False)]
+    assert "../connections" not in named
+    assert "../terminals" in named
 
 
 # --- what really runs out
