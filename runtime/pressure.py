@@ -92,7 +92,7 @@ class Relief(Actor):
         self._reserve = Reserve()
         self._silent = self.ctx.after(self._silence, self._hear_nothing)
         self.ctx.subscribe(MEASURED, self._hear)
-        self.ctx.start_task(self._follow_failures)
+        self._follow_failures()
 
     def on_stop(self, reason: Reason) -> None:
         """Nobody throttles, or tells the pressure, any more."""
@@ -113,21 +113,24 @@ class Relief(Actor):
 
     # --- hearing
 
-    async def _follow_failures(self) -> None:
-        """What is done about them takes memory itself, which is held back for it."""
+    def _follow_failures(self) -> None:
+        """From now on, until this incarnation ends, however it does."""
 
         def look(event: Event) -> None:
             if isinstance(event, Recovered) and is_want_of_memory(event):
-                self._reserve.let_go()
+                self._reserve.let_go()  # what is done about it takes memory itself
                 self.ctx.after(0, self._meet_emergency, event.path, event.error)
+
+        async def until_the_end() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                end_listening()
+                self._reserve.let_go()
 
         self._reserve.hold()
         end_listening = self._system.events.listen(look)
-        try:
-            await trio.sleep_forever()
-        finally:
-            end_listening()
-            self._reserve.let_go()
+        self.ctx.start_task(until_the_end)
 
     def _meet_emergency(self, path: str, error: str) -> None:
         self._why = "memory is missing"
