@@ -148,6 +148,15 @@ async def test_what_is_no_file_is_said_so_and_is_nobodys_failure(
     assert actions(bridge) == []
 
 
+async def test_what_may_not_be_read_is_said_so(client: Client) -> None:
+    path = "/proc/sys/vm/compact_memory"  # which may only be written, by root, too
+    if not isinstance(await failure_of_reading(path), PermissionError):
+        pytest.skip("this system has no file that nobody may read")
+    error = await failure(client, "file/read", path=path)
+    assert "Permission denied" in str(error)
+    assert (error.code, error.data["category"], error.data["severity"]) == (-32602, "FileSystem", "Warning")
+
+
 @pytest.mark.parametrize(
     ("params", "said"),
     [

@@ -299,6 +299,13 @@ async def test_without_descriptors_new_work_is_refused_with_its_category_and_wha
         assert "too many for one more client" in error["message"]
         assert error["data"]["category"] == "Resource"
         await client.request("file/write", path=str(path), data="goes on")
+        await trio.sleep(0.05)  # two ticks of the file system's clock, after which what is read is known
+        await client.request("file/read", path=str(path))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, hard))  # not one more, whatever is open
+        with pytest.raises(Failed, match="Too many open files") as caught:
+            await client.request("file/read", path="/etc/passwd")
+        assert (caught.value.data["category"], caught.value.data["severity"]) == ("Resource", "Recoverable")
+        assert (await client.request("file/read", path=str(path)))["data"] == "goes on"
         ran = await client.request("terminal/execute", terminal=terminal, command="echo on")
         assert ran["output"] == "on\r\n"
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard, hard))
