@@ -2,8 +2,10 @@
 
 import base64
 import os
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -11,11 +13,12 @@ import trio
 import trio.testing
 
 from ukemi.actors.events import ActorStarted, DeadLetter
-from ukemi.actors.watcher import Watcher, WatchInfo
+from ukemi.actors.watcher import Change, ChangeKind, Watcher, WatchInfo
 from ukemi.runtime.bridge import watch_methods
 from ukemi.supervisors import ChildRestarted
 from ukemi.supervisors.events import FellBack
 
+from ..actors.watcher.disk import check, listing
 from ..bridge import Bridge, Client, Failed, running_bridge
 from ..expecting import PATIENCE, expecting
 from .launched import launched
@@ -332,6 +335,62 @@ def is_inotify(fd: str) -> bool:
         return os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:inotify"
     except FileNotFoundError:
         return False
+
+
+# --- all of it at once
+
+
+STORM = Path(__file__).parents[1] / "actors" / "watcher" / "storm.py"
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_a_client_that_is_cut_off_in_a_storm_while_the_watcher_is_killed_and_turned_off_misses_nothing(
+    bridge: Bridge, folder: Path, seed: int
+) -> None:
+    chance = Random(seed)
+    client = await bridge.connect()
+    session = (await client.request("initialize"))["session"]
+    await watch(client, folder, recursive=True)
+    before, notes = listing(str(folder)), list[dict[str, Any]]()
+    async with trio.open_nursery() as nursery:
+        command = [sys.executable, str(STORM), str(folder), str(seed), "8000"]
+        storm = await nursery.start(trio.run_process, command)
+        for _ in range(6):
+            match chance.randrange(3):
+                case 0:
+                    async with expecting(bridge.runtime, ChildRestarted, "/bridge/watcher"):
+                        bridge.runtime.ref("watcher").kill()
+                case 1:
+                    for level in (0, None):
+                        async with expecting(bridge.runtime, FellBack, "/bridge/watcher"):
+                            bridge.runtime.features.set_quality(level)
+                case 2:
+                    notes += client.notes
+                    await trio.aclose_forcefully(client.stream)
+                    seen = notes[-1]["params"]["seq"] if notes else 0
+                    client = await bridge.connect()
+                    await client.request("initialize", session=session, lastSeq=seen)
+        await storm.wait()
+    (folder / "over").touch()
+    after = listing(str(folder))
+
+    def is_all_told() -> bool:
+        try:
+            check(before, changes_in([*notes, *client.notes]), after)
+        except AssertionError:
+            return False
+        return True
+
+    async with client.stream:
+        await hears(client, folder / "over")
+        await client.until(is_all_told)
+    seqs = [note["params"]["seq"] for note in [*notes, *client.notes]]
+    assert seqs == list(range(1, len(seqs) + 1))
+
+
+def changes_in(notes: list[dict[str, Any]]) -> list[Change]:
+    told = [note["params"]["changes"] for note in notes if note["method"] == "watch/changed"]
+    return [Change(**{**change, "kind": ChangeKind(change["kind"])}) for each in told for change in each]
 
 
 # --- a limit of the system's
