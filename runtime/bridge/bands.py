@@ -6,8 +6,9 @@
 | high | it is cleared, connections that nobody uses are closed, memory is given back, the quality goes down a level |
 | critical | everything that can be freed is; the quality goes down to the least; new work is let in slowly |
 
-Only what is short is met: no cache is cleared since the CPU is busy, and no quality is lost for it. The critical band
-is also what is done at once where an actor has failed for want of memory (`Relief`).
+Only what is short is met: since the CPU is busy no cache is cleared, no quality is lost and no file is kept waiting;
+only new terminals are let in slowly. The critical band is also what is done at once where an actor has failed for want
+of memory (`Relief`).
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _COUNTED = (Resource.MEMORY, Resource.FILES, Resource.PROCESSES)
 
 def relief_rows(*, takes_clients: bool = True) -> tuple[Row, ...]:
     """The rows of a bridge; of one that serves a single client there are no connections to let in slowly."""
-    return (*_ROWS, when("critical", throttle("../connections", NEW_CONNECTIONS))) if takes_clients else _ROWS
+    return (*_ROWS, _FEWER_CLIENTS) if takes_clients else _ROWS
 
 
 _ROWS = (
@@ -55,5 +56,6 @@ _ROWS = (
     when("critical", announce(FREE_MEMORY), times=None, every=AGAIN, of=_SPACE),
     when("critical", tell("../trimmer", Trimmer.trim_all), times=None, every=AGAIN, of=_SPACE),
     when("critical", throttle("../terminals", NEW_TERMINALS)),
-    when("critical", throttle(STORE, FILES)),
+    when("critical", throttle(STORE, FILES), of=_COUNTED),
 )
+_FEWER_CLIENTS = when("critical", throttle("../connections", NEW_CONNECTIONS), of=_COUNTED)

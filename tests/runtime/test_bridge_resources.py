@@ -139,6 +139,7 @@ async def test_that_the_cpu_is_busy_costs_no_cache_and_no_quality(
     await pressed.press(cpu=99)
     await pressed.until(pace=0.1)
     assert await pressed.state() == {"bound": 64, "entries": 1, "quality": 3, "pace": 0.1, "over": False}
+    assert [pressed.bridge.runtime.ref(name).cell.gate.pace for name in ("files", "connections")] == [None, None]
     await pressed.press(cpu=0)
     await pressed.until(pace=None, over=True)
 
