@@ -17,7 +17,7 @@ from ..pressure import Relief
 from ..state_dir import StateDir
 from .bands import relief_rows
 from .clients import CLIENTS, BridgeListener, clients_at_most
-from .files import files_spec
+from .files import STORAGE, files_spec
 from .stdio import Stdio
 from .watching import watcher_spec
 
@@ -76,7 +76,7 @@ def bridge_tree(
         "bridge",
         child("resources", lambda: ResourceMonitor(find=find)),
         child("trimmer", Trimmer),
-        files_spec(files, policy=RECOVERY),
+        files_spec(files, policy=STORAGE),
         watcher_spec(watches, BRIDGE),
         dynamic_supervisor("terminals", max_restarts=100, within=60.0),
         dynamic_supervisor("sessions", policy=CLIENTS),

@@ -292,10 +292,10 @@ async def failure_of_reading(path: str) -> OSError | None:
     return None
 
 
-async def test_a_full_disk_slows_its_writers_down_then_lowers_the_quality_and_both_come_back(
+async def test_a_full_disk_slows_its_writers_down_until_it_is_not_full_and_harms_nobody_else(
     bridge: Bridge, client: Client, tmp_path: Path
 ) -> None:
-    """Resource/Recoverable: throttle, then reduce quality; the old contents stay."""
+    """Resource/Recoverable: throttle. The old contents stay."""
     disk = tmp_path / "disk"
     disk.mkdir()
     with mounted(disk, "-t", "tmpfs", "-o", "size=64k", "none"):
@@ -307,10 +307,9 @@ async def test_a_full_disk_slows_its_writers_down_then_lowers_the_quality_and_bo
             assert (error.data["category"], error.data["severity"]) == ("Resource", "Recoverable")
         assert path.read_text() == "old"
         assert os.listdir(disk) == ["a"]
-        await client.until(lambda: client.notes != [])
-        assert client.notes[0]["params"]["feature"] == "decorations"
-        assert {"Throttle", "Degrade"} == set(actions(bridge))
+        assert set(actions(bridge)) == {"Throttle"}
         await client.request("file/write", path=str(path), data="small")
+        assert client.notes == []
         assert path.read_text() == "small"
 
 
