@@ -11,6 +11,7 @@ from collections.abc import Callable
 import trio
 
 from ..errors import UkemiError
+from ..files.mounts import Mounts, mounts_now
 from .keeper import Keeper
 from .snapshot import Node, Watch, Watches
 from .sources import Source, open_source
@@ -168,10 +169,16 @@ class Watcher(Keeper):
         await trio.sleep(GRACE)
         while self._drain():
             await trio.lowlevel.checkpoint()
-        surprises = [look for look in found if not _is_told(*look)]
+        mounts = mounts_now()
+        surprises = [look for look in found if not _is_told(*look) and _is_expected(look[0], mounts)]
         if surprises:
             folder, name = surprises[0]
             raise WatcherUnhealthy(os.path.join(folder.path, name), len(surprises))
+
+
+def _is_expected(folder: Node, mounts: Mounts) -> bool:
+    """Whether the system has to tell of what changes here; what another machine changes on a server it can't know."""
+    return folder.found is not None and not mounts.is_far(os.path.join(folder.path, ""), folder.found.identity[0])
 
 
 def _is_told(folder: Node, name: str) -> bool:
