@@ -98,7 +98,7 @@ async def add_watch(session: ClientSession, asked: AddWatch) -> Answer:
 
 async def _begin(session: ClientSession, watch: str, *, was_told: bool) -> None:
     """The client knows the id, or has said that it does not want to."""
-    if not was_told:
+    if not was_told or watch not in session.watches.waiting:  # whoever has guessed the id may have removed it already
         await _let_go(session, [watch])
         return
     waiting, session.watches.waiting[watch] = session.watches.waiting[watch], None

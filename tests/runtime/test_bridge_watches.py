@@ -4,6 +4,7 @@ import base64
 import os
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -224,6 +225,26 @@ async def test_a_watch_whose_request_was_cancelled_is_not_there(bridge: Bridge, 
             pass
         else:
             await client.request("watch/remove", watch=name)
+    await until_watched(bridge, 0)
+
+
+async def test_a_watch_that_is_removed_before_its_id_was_told_is_gone(
+    bridge: Bridge, client: Client, folder: Path
+) -> None:
+    for n in range(2_000):
+        (folder / f"{n}").mkdir()
+    first = await watch(client, folder)
+    guessed = f"w{int(first[1:]) + 1}"
+    added = await client.ask("watch/add", path=str(folder), recursive=True)
+    watcher = bridge.runtime.ref("watcher").cell.incarnation.actor
+    with trio.fail_after(PATIENCE):
+        while not watcher._adding:
+            await trio.lowlevel.checkpoint()
+    removed = await client.ask("watch/remove", watch=guessed)
+    await client.answer(removed)
+    with suppress(Failed):
+        assert (await client.answer(added))["watch"] == guessed
+    await client.request("watch/remove", watch=first)
     await until_watched(bridge, 0)
 
 
