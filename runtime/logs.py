@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +23,13 @@ from ..supervisors.events import (
     GaveUp,
     RestartDelayed,
 )
+from .log_file import LogFile
 
 if TYPE_CHECKING:
     from loguru import Record
 
 _HUMAN = "<green>{time:HH:mm:ss.SSS}</green> <level>{level: <8}</level> <cyan>{extra[actor]}</cyan> {extra[shown]}"
 LEVELS = ("TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL")
-_LARGEST = 10 * 1024 * 1024
-_KEPT = 3
 
 
 def set_up_logging(file: Path | None, level: str = "INFO") -> None:
@@ -45,16 +43,7 @@ def set_up_logging(file: Path | None, level: str = "INFO") -> None:
     logger.configure(extra={"actor": "-"})
     logger.add(sys.stderr, level=level.upper(), format=_HUMAN, filter=_clean, diagnose=False, backtrace=False)
     if file is not None:
-        logger.add(
-            file,
-            level="DEBUG",
-            format=_json_line,
-            rotation=_LARGEST,
-            retention=_KEPT,
-            diagnose=False,
-            backtrace=False,
-            opener=_private,
-        )
+        logger.add(LogFile(file), level="DEBUG", format=_json_line, diagnose=False, backtrace=False)
 
 
 def _clean(record: Record) -> bool:
@@ -62,10 +51,6 @@ def _clean(record: Record) -> bool:
     text = record["message"]
     record["extra"]["shown"] = "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
     return True
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _json_line(record: Record) -> str:

@@ -3,6 +3,9 @@
 Measurements come in on a topic, messages go out to the actors that the rows name. Each row is carried out on its own:
 one that fails, or hangs, is reported and harms no other, and is due again at the next measurement. The pressure is also
 told to the runtime's quality, which rises only while it is low.
+
+Memory may be missing before it is measured: where an actor of the runtime has failed for want of it, everything that is
+declared is done at once ("Free resources" of the recovery matrix).
 """
 
 from __future__ import annotations
@@ -12,19 +15,22 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import attrs
+import trio
 
 from ..actors.actor import Actor
-from ..actors.errors import ComponentNotFound, SpecError
+from ..actors.errors import ComponentNotFound, ResourceExhausted, SpecError
 from ..actors.events import Event
 from ..actors.protocol import at_once
 from ..actors.reasons import Reason, describe
 from ..actors.resources.monitor import INTERVAL, worst_text
 from ..actors.resources.pressure import MEASURED, Band, PressureMeasured, worst_band
+from ..actors.resources.spare import Reserve
 from ..actors.system import System
 from ..supervisors.alerts import raise_alert
 from ..supervisors.degradation import Degradation
-from ..supervisors.recovery.failure import Severity
-from .relief import Course, Due, LowerQuality, Row, Tell, ThrottleMail, check_rows
+from ..supervisors.events import Recovered
+from ..supervisors.recovery.failure import Category, Severity
+from .relief import Announce, Course, Due, LowerQuality, Row, Tell, ThrottleMail, check_rows
 
 TIMEOUT = 5.0
 """Seconds that an actor has to answer."""
@@ -81,8 +87,12 @@ class Relief(Actor):
         self._failing: dict[int, str] = {}
         self._alarmed: frozenset[str] = frozenset()
         self._band = Band.NORMAL
+        self._why = "it was asked for"
+        """Why what is done is."""
+        self._reserve = Reserve()
         self._silent = self.ctx.after(self._silence, self._hear_nothing)
         self.ctx.subscribe(MEASURED, self._hear)
+        self._follow_failures()
 
     def on_stop(self, reason: Reason) -> None:
         """Nobody throttles, or tells the pressure, any more."""
@@ -103,12 +113,39 @@ class Relief(Actor):
 
     # --- hearing
 
+    def _follow_failures(self) -> None:
+        """From now on, until this incarnation ends, however it does."""
+
+        def look(event: Event) -> None:
+            if isinstance(event, Recovered) and is_want_of_memory(event):
+                self._reserve.let_go()  # what is done about it takes memory itself
+                self.ctx.after(0, self._meet_emergency, event.path, event.error)
+
+        async def until_the_end() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                end_listening()
+                self._reserve.let_go()
+
+        self._reserve.hold()
+        end_listening = self._system.events.listen(look)
+        self.ctx.start_task(until_the_end)
+
+    def _meet_emergency(self, path: str, error: str) -> None:
+        self._why = "memory is missing"
+        if self.emergency():
+            self._alert(Severity.CRITICAL, "Emergency", f"{path} has failed of {error}: all that can be freed is")
+
     def _hear(self, measured: PressureMeasured) -> None:
         self._silent.cancel()
         self._silent = self.ctx.after(self._silence, self._hear_nothing)
         Degradation.of(self._system).pressure(measured.pressure)
         self._alarm(measured)
         self._band = measured.band
+        self._why = f"the resource pressure is {self._band}"
+        if self._band is Band.NORMAL:
+            self._reserve.hold()
         self._relieve(lambda row: worst_band(measured.sources, row.of))
 
     def _hear_nothing(self) -> None:
@@ -159,6 +196,8 @@ class Relief(Actor):
             case LowerQuality(levels):
                 degradation = Degradation.of(self._system)
                 self._try(due, lambda: degradation.lower_quality(levels, str(due.row), self.ctx.path))
+            case Announce(topic):
+                self._try(due, lambda: self.ctx.publish(topic, self._why))
             case ThrottleMail() as throttle:
                 self._try(due, lambda: self._throttle(throttle, None if due.is_back else 1 / throttle.rate))
 
@@ -192,6 +231,10 @@ class Relief(Actor):
         self._failing.pop(due.index, None)
         if due.is_again:
             return
+        do = due.row.do
+        if isinstance(do, ThrottleMail) and not due.is_back:
+            said = f"New work is let in slowly, {do.rate:g} messages/s: {self._why}"
+            self._alert(Severity.WARNING, "Throttled", said, self.ctx.find(do.actor).path)
         self._system.events.emit(Relieved(path=self.ctx.path, row=str(due.row), is_back=due.is_back, band=self._band))
 
     def _report_failure(self, due: Due, error: Exception) -> None:
@@ -206,8 +249,17 @@ class Relief(Actor):
             self._alert(Severity.WARNING, "ReliefFailed", f"{due}: {reason}")
         self._failing[due.index] = reason
 
-    def _alert(self, severity: Severity, kind: str, message: str) -> None:
-        raise_alert(self._system, path=self.ctx.path, severity=severity, message=message, kind=kind)
+    def _alert(self, severity: Severity, kind: str, message: str, path: str = "") -> None:
+        raise_alert(self._system, path=path or self.ctx.path, severity=severity, message=message, kind=kind)
+
+
+def is_want_of_memory(event: Recovered) -> bool:
+    """Whether an actor has failed since there was no memory.
+
+    ResourceExhausted, which is as critical, names the limit that was reached, and what met it knows what to do.
+    """
+    is_critical = event.category == Category.RESOURCE and event.severity == Severity.CRITICAL
+    return is_critical and event.error != ResourceExhausted.__name__
 
 
 class _Courses:

@@ -57,7 +57,17 @@ class ThrottleMail:
         return f"{self.actor} at {self.rate:g} messages/s"
 
 
-Doing: TypeAlias = Tell | LowerQuality | ThrottleMail
+@attrs.frozen
+class Announce:
+    """Why it is done is published on a topic, for all who have something to give up: actors that come and go."""
+
+    topic: str
+
+    def __str__(self) -> str:
+        return f"announce {self.topic}"
+
+
+Doing: TypeAlias = Tell | LowerQuality | ThrottleMail | Announce
 
 
 @attrs.frozen
@@ -96,6 +106,13 @@ def lower_quality(levels: int = 1) -> LowerQuality:
     return LowerQuality(levels)
 
 
+def announce(topic: str) -> Announce:
+    """Publish on this topic why something is to be given up, as text."""
+    if not isinstance(topic, str) or not topic:
+        raise SpecError(f"announce: topic={topic!r} must be a topic's name")
+    return Announce(topic)
+
+
 def throttle(actor: str, rate: float) -> ThrottleMail:
     """Let an actor's mail through at `rate` messages a second. Of a dynamic supervisor: new children, new work."""
     _check_actor(f"throttle({actor!r})", actor)
@@ -129,8 +146,8 @@ def when(
     where = f"when({band.value!r}, {do})"
     if band is Band.NORMAL:
         raise SpecError(f"{where}: the band must be moderate, high or critical; at normal nothing is to be done")
-    if not isinstance(do, Tell | LowerQuality | ThrottleMail):
-        raise SpecError(f"{where}: do={do!r} must be made by tell, lower_quality or throttle")
+    if not isinstance(do, Doing):
+        raise SpecError(f"{where}: do={do!r} must be made by tell, announce, lower_quality or throttle")
     if back is not None and not (isinstance(back, Tell) and isinstance(do, Tell)):
         raise SpecError(f"{where}: back={back!r} must be made by tell, and only a tell has a way back of its own")
     is_count = isinstance(times, int) and not isinstance(times, bool) and times >= 1

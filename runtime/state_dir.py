@@ -8,6 +8,7 @@ and held by a lock while a runtime lives in it, which ends with its process howe
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from itertools import count
@@ -18,6 +19,9 @@ import platformdirs
 
 from ..actors.errors import UkemiError
 from ..actors.ipc.sockets import LONGEST
+
+ROOM = 16 * 1024
+"""Bytes that have to be left for it when it is opened."""
 
 
 class StateDirError(UkemiError):
@@ -70,6 +74,7 @@ class StateDir:
             self.crashes.mkdir(mode=0o700, exist_ok=True)
             if not os.access(path, os.W_OK | os.X_OK):
                 raise PermissionError(13, "Permission denied", str(path))
+            _check_room(path)
             self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         except FileExistsError:
             raise StateDirError(f"the state dir {path} is no folder") from None
@@ -89,6 +94,19 @@ class StateDir:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _check_room(path: Path) -> None:
+    """Raise OSError if not even a page fits in it, as would have to for all that is remembered there."""
+    probe = path / ".room"
+    descriptor = os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(descriptor, bytes(ROOM)) < ROOM:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+        probe.unlink(missing_ok=True)
 
 
 def base_dir() -> Path:

@@ -68,6 +68,7 @@ class Restarts(Detours):
         if isinstance(action, Escalate):
             self._give_up(child, "its policy escalates")
         elif action == Stop(runtime=True) and (stop_runtime := self._cell.system.stop_runtime) is not None:
+            self._alert(child, f"the runtime stops, in order: {describe(child.reason)}")
             stop_runtime()
 
     async def _stop_targets(self, failed: dict[str, None]) -> None:

@@ -12,9 +12,15 @@ import attrs
 import trio
 
 from ukemi import Runtime
+from ukemi.actors.resources import Found
 from ukemi.runtime.bridge.tree import bridge_tree
 
 from .expecting import PATIENCE
+
+
+def unlimited() -> Found:
+    """Nothing is measured."""
+    return Found((), {})
 
 
 class Failed(Exception):
@@ -139,6 +145,9 @@ class Bridge:
 
 
 @asynccontextmanager
-async def running_bridge(folder: Path, *, encode: bool | None = None, **options: Any) -> AsyncIterator[Bridge]:
-    async with Runtime(bridge_tree(folder, **options), encode_messages=encode) as runtime:
+async def running_bridge(
+    folder: Path, *, encode: bool | None = None, find: Callable[[], Found] = unlimited, **options: Any
+) -> AsyncIterator[Bridge]:
+    """Without any resource pressure, whatever the machine that runs the tests has to do, unless `find` says so."""
+    async with Runtime(bridge_tree(folder, find=find, **options), encode_messages=encode) as runtime:
         yield Bridge(runtime, folder)

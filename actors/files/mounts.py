@@ -30,9 +30,11 @@ class Mounts:
 
     def is_near(self, path: str, device: int) -> bool:
         """Whether a file of this path, on this device, is."""
-        if device in self.far_devices or device not in self.devices:
-            return False
-        return not any(path.startswith(folder) for folder in self.far_folders)
+        return device in self.devices and not self.is_far(path, device)
+
+    def is_far(self, path: str, device: int) -> bool:
+        """Whether somebody else is known to answer for it. Of a device that is not listed it is not known."""
+        return device in self.far_devices or any(path.startswith(folder) for folder in self.far_folders)
 
 
 def parse(lines: Iterable[str]) -> Mounts:

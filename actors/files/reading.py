@@ -7,7 +7,8 @@ import os
 import stat
 import time
 
-from ..errors import ResourceExhausted
+import attrs
+
 from .cache import Found, Signature, signature_of
 from .content import PIECE, content_of
 from .mounts import Mounts, mounts_now
@@ -29,11 +30,20 @@ _mounts: list[Mounts] = []
 """The last known."""
 
 
-def read_file(path: str, most: int, known: Signature | None = None) -> Found | None:
-    """What the file holds; None if it looks as `known`.
+@attrs.frozen
+class Large:
+    """A file that was not read: first there has to be room for it."""
+
+    size: int
+
+
+def read_file(
+    path: str, most: int, known: Signature | None = None, *, large: int | None = None
+) -> Found | Large | None:
+    """What the file holds; None if it looks as `known`, `Large` if it says that it has more than `large` bytes.
 
     Raises OSError that names the path: IsADirectoryError of a folder, PermissionError of any other thing that is no
-    file; ResourceExhausted of one larger than `most` bytes.
+    file, "File too large" of one of more than `most` bytes.
     """
     before = os.stat(path)
     check_is_file(path, before)  # not opened: that alone may do something to a device
@@ -44,6 +54,9 @@ def read_file(path: str, most: int, known: Signature | None = None) -> Found | N
     try:
         before = os.fstat(descriptor)
         check_is_file(path, before)
+        check_size(path, before.st_size, most)
+        if large is not None and before.st_size > large:
+            return Large(before.st_size)
         pieces = _pieces(descriptor, path, most, before.st_size)
         after = os.fstat(descriptor)
     except OSError as error:
@@ -57,7 +70,6 @@ def read_file(path: str, most: int, known: Signature | None = None) -> Found | N
 
 def _pieces(descriptor: int, path: str, most: int, size: int) -> list[bytes]:
     """To its end, whatever size it says it has: files of the kernel's own say 0."""
-    check_size(path, size, most)
     pieces = []
     total = 0
     while piece := os.read(descriptor, min(PIECE, max(size + 1 - total, 65_536))):
@@ -78,9 +90,9 @@ def check_is_file(path: str, status: os.stat_result) -> None:
 
 
 def check_size(path: str, size: int, most: int) -> None:
-    """Raise ResourceExhausted of what is too large."""
+    """Raise OSError of what is too large."""
     if size > most:
-        raise ResourceExhausted(f"{path} has {size} bytes or more, at most {most} can be read or written", most, size)
+        raise OSError(errno.EFBIG, f"File too large: it has {size} bytes or more, at most {most} can be", path)
 
 
 def naming(path: str, error: OSError) -> OSError:

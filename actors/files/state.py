@@ -39,5 +39,7 @@ class FileState:
     threads: trio.CapacityLimiter = attrs.field(factory=_threads)
     writing: set[str] = attrs.field(factory=set)
     """Paths that a thread is writing just now, though its actor may have given it up."""
+    monitor: str | None = None
+    """The path of a ResourceMonitor, as a worker sees it: it is asked for memory before what is large. None: nobody."""
     is_swept: bool = False
     """Whether what an earlier process has left behind was removed."""

@@ -19,6 +19,7 @@ import trio
 from ..actor import Actor
 from ..deferred import Reply
 from ..errors import Reject, ResourceExhausted
+from ..protocol import retryable
 from ..ref import Ref
 from .at_once import read_at_once
 from .cache import CacheStats
@@ -55,7 +56,8 @@ class FileStore(Actor):
     """Its workers are the actors of these names beside it, which share its `state`.
 
     An error that is the caller's matter is the answer: FileNotFoundError, IsADirectoryError, PermissionError (of what
-    is no file, too), ResourceExhausted of what is too large. What else can go wrong is the workers' to fail of.
+    is no file, too), OSError EFBIG of what is too large, ResourceExhausted where there is not the memory for it, or too
+    much waits. What else can go wrong is the workers' to fail of.
 
     A relative path is relative to this process's folder. A caller that goes away stops nothing.
     """
@@ -83,6 +85,7 @@ class FileStore(Actor):
 
     # --- messages
 
+    @retryable
     def read(self, path: str) -> FileRead:
         """What the file holds now. `stale` says that it can't be read, and that this is what it held before."""
         path = _checked(path)
@@ -97,6 +100,7 @@ class FileStore(Actor):
         self._ask(FileWorker.read, path)
         return None  # type: ignore[return-value]  # answered later
 
+    @retryable
     def write(self, path: str, data: str, encoding: Encoding = "utf-8") -> None:
         """Replace what the file holds, or make it: as a whole, or not at all. Answered once it is on the disk.
 

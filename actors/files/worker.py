@@ -2,7 +2,7 @@
 
 It does each thing once, and raises what the system says: what is then done (try again, answer from the cache, slow
 down, tell somebody) is its policy's to say. Only what is its caller's matter it rejects: no such file, a folder, not
-allowed, too large.
+allowed, too large, or larger than there is memory for.
 
 A disk may never answer. A thread that waits for one is left alone when its actor ends or its time is over: one that
 reads does no harm, one that writes leaves the old contents, unless it is just then putting the new ones in place.
@@ -19,13 +19,20 @@ from typing import TypeVar
 from ..actor import Actor
 from ..errors import Reject, ResourceExhausted
 from ..protocol import falls_back_to, retryable
-from .cache import Found
+from ..resources.monitor import ResourceMonitor
+from ..resources.pressure import Resource
+from .cache import Found, Signature
 from .content import FileRead, bytes_of
-from .reading import check_size, read_file
+from .reading import Large, check_size, read_file
 from .state import FileState
 from .writing import write_file
 
 T = TypeVar("T")
+
+LARGE = 1024 * 1024
+"""Bytes of a file from which on there has to be room for it first."""
+COPIES = 4
+"""How often the contents are in memory at the same time: as bytes, as text, in the cache, on their way."""
 
 _CALLERS = frozenset(
     {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG}
@@ -73,16 +80,25 @@ class FileWorker(Actor):
     @falls_back_to("_last_known")
     async def read(self, path: str) -> FileRead:
         """What the file holds."""
-        known = self._cache.signature(path)
-        found = await self._in_thread(path, partial(read_file, path, self._state.most_bytes, known))
+        found = await self._read(path, self._cache.signature(path))
         if found is None:
             cached = self._cache.confirmed(path)
             if cached is not None:
                 return cached
-            found = await self._in_thread(path, partial(read_file, path, self._state.most_bytes))
+            found = await self._read(path, None)
         assert found is not None
         self._cache.put(path, found)
         return found.content
+
+    async def _read(self, path: str, known: Signature | None) -> Found | None:
+        """From the disk; None if it looks as `known`. What is large, only if there is room for it."""
+        read = partial(read_file, path, self._state.most_bytes, known)
+        found = await self._in_thread(path, partial(read, large=LARGE))
+        if isinstance(found, Large):
+            await self._make_sure_of_room(found.size)
+            found = await self._in_thread(path, read)
+        assert not isinstance(found, Large)
+        return found
 
     def _last_known(self, path: str) -> FileRead:
         """Answer from the cache why ever the file can't be read, and free it where memory is what is missing."""
@@ -108,6 +124,8 @@ class FileWorker(Actor):
         state = self._state
         if path in state.writing:
             raise OSError(errno.EBUSY, "an earlier write to it has not come back from the disk", path)
+        if len(data) > LARGE:
+            await self._make_sure_of_room(len(data))
         attempt = _Attempt(path, state.writing)
 
         def write() -> Found | None:
@@ -138,9 +156,19 @@ class FileWorker(Actor):
                 raise
             self._cache.discard(path)  # of what is not there any more, no copy is to be had either
             raise Reject(error) from None
-        except (ResourceExhausted, ValueError) as error:
+        except ValueError as error:
             raise Reject(error) from None
         return result
+
+    async def _make_sure_of_room(self, size: int) -> None:
+        """Reject with the ResourceExhausted of the limit that leaves no memory for contents of so many bytes."""
+        if self._state.monitor is None:
+            return
+        monitor = self.ctx.find(self._state.monitor, ResourceMonitor)
+        try:
+            await monitor.call(ResourceMonitor.require, Resource.MEMORY, COPIES * size)
+        except ResourceExhausted as error:
+            raise Reject(error) from None
 
     # --- in place of what has failed
 

@@ -41,6 +41,7 @@ from .pressure import (
     SourcePressure,
 )
 from .sources import Found, Source, find_sources
+from .trimmer import Trimmer
 
 __all__ = [
     "INTERVAL",
@@ -57,5 +58,6 @@ __all__ = [
     "Scale",
     "Source",
     "SourcePressure",
+    "Trimmer",
     "find_sources",
 ]

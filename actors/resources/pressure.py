@@ -21,7 +21,7 @@ PRESSURE = "ukemi.resources.pressure"
 """The topic of `PressureChanged`: the first measurement, and whenever the band is another."""
 RISE = 2.5
 """Seconds in which a gauge takes up two thirds of a rise: most of it by the next measurement."""
-FALL = 15.0
+FALL = 12.0
 """Seconds in which it takes up two thirds of a fall."""
 HYSTERESIS = 5
 """How far below the lower edge of its band the pressure has to be before the band goes down."""

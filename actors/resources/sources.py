@@ -24,7 +24,9 @@ STALLED_FOR_MEMORY = Scale(5, 15, 40, 80)
 """Some task waited for memory: a tenth of the time is felt, half of it is thrashing."""
 BUSY = Scale(60, 85, 100, 125)
 """All CPUs busy is high, and never critical: it is well if nobody waits for them."""
-STALLED_FOR_CPU = Scale(25, 60, 90)
+STALLED_FOR_CPU = Scale(25, 60, 100, 125)
+"""Nor is it that somebody always waits, as while a program is built: all get on, only later. A quota is another thing:
+who has used it up stands still."""
 THROTTLED = Scale(10, 40, 80)
 COUNTED = Scale(60, 80, 90)
 """Descriptors, processes: there are so many for good."""

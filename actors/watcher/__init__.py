@@ -2,7 +2,7 @@
 
 ```python
 from ukemi import Fallback, child, supervisor
-from ukemi.actors.watcher import PollingWatcher, Watcher, Watches
+from ukemi.actors.watcher import PollingWatcher, QuietWatcher, Watcher, Watches
 from ukemi.supervisors.recovery import RECOVERY, Row
 
 watches = Watches()  # outlives the actors
@@ -11,8 +11,12 @@ tree = supervisor(
     child(
         "watcher",
         lambda: Watcher(watches),
-        fallback=lambda: PollingWatcher(watches),
-        policy=RECOVERY.replacing(Row("Resource", "Critical", Fallback())),  # no more can be watched: look instead
+        feature="file_watching",
+        fallback={
+            "off": lambda: QuietWatcher(watches),  # while the feature is turned off
+            "polling": lambda: PollingWatcher(watches),  # while no more can be watched: look instead
+        },
+        policy=RECOVERY.replacing(Row("Resource", "Critical", Fallback("polling"))),
     ),
 )
 ```
@@ -20,13 +24,16 @@ tree = supervisor(
 Whoever wants to know calls `Watcher.add(path, recursive=True)`, which answers with the watch's id, and subscribes to
 the topic `/app/watcher/changed`, whose events are `Changed`.
 
-Read in this order: `changes` (what is told), `watcher` (the actors), `snapshot` (what is known), `reconcile` (from what
-is known to what is there), `sources` (who says where to look) and its two, `inotify` and `portable`.
+Read in this order: `changes` (what is told), `keeper`, `watcher` and `substitutes` (the actors), `snapshot` (what is
+known), `reconcile` (from what is known to what is there), `sources` (who says where to look) and its two, `inotify` and
+`portable`.
 """
 
 from .changes import Change, Changed, ChangeKind
+from .keeper import NoSuchWatch, WatchInfo
 from .snapshot import Watches
-from .watcher import NoSuchWatch, PollingWatcher, Watcher, WatcherUnhealthy, WatchInfo
+from .substitutes import PollingWatcher, QuietWatcher
+from .watcher import Watcher, WatcherUnhealthy
 
 __all__ = [
     "Change",
@@ -34,6 +41,7 @@ __all__ = [
     "Changed",
     "NoSuchWatch",
     "PollingWatcher",
+    "QuietWatcher",
     "WatchInfo",
     "Watcher",
     "WatcherUnhealthy",

@@ -54,6 +54,8 @@ class Reconciliation:
         self._fresh: set[Node] = set()
         """Folders that were not attended to before."""
         self._count = 0
+        self.created = 0
+        """Entries that were not known before."""
 
     def steps(self) -> Iterator[None]:
         """Do it. Raises OSError for what is neither gone nor denied, and what the source raises."""
@@ -250,6 +252,7 @@ class Reconciliation:
         assert new.folder.children is not None
         node = Node(self._watch, new.folder, new.name, new.found)
         new.folder.children[new.name] = node
+        self.created += 1
         self._tell(ChangeKind.CREATED, node.path)
         if new.found.is_folder and _is_looked_into(node):
             self._fresh.add(node)

@@ -176,9 +176,13 @@ class Watches:
     by_id: dict[str, Watch] = attrs.field(factory=dict)
     lock: trio.Lock = attrs.field(factory=trio.Lock)
     """Held by who changes a snapshot."""
+    news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
+    """Where to wait until a watch is added or removed."""
     last: int = 0
 
     def new_id(self) -> str:
         """An id that no watch had before."""
         self.last += 1
+        while f"w{self.last}" in self.by_id:
+            self.last += 1
         return f"w{self.last}"

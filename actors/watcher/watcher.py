@@ -1,8 +1,6 @@
-"""`Watcher` and `PollingWatcher`: tell what changes on disk below the paths that they are asked to watch.
+"""`Watcher`: has the system tell of changes, and tells what they are.
 
-Both keep the same `Watches` and answer the same messages, so that one can take the other's place, and the next
-incarnation goes on where the last one was ended: it compares what was known with what is there, and tells the rest.
-Neither tries anything again: a source that fails, or that has kept something back, ends the actor; the tree decides.
+It tries nothing again: a source that fails, or that has kept something back, ends the actor; the tree decides.
 """
 
 from __future__ import annotations
@@ -10,14 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-import attrs
 import trio
 
-from ..actor import Actor
-from ..errors import Reject, UkemiError
-from ..protocol import retryable
-from .changes import Changed, decode_path, encode_path
-from .reconcile import Reconciliation
+from ..errors import UkemiError
+from ..files.mounts import Mounts, mounts_now
+from .keeper import Keeper
 from .snapshot import Node, Watch, Watches
 from .sources import Source, open_source
 
@@ -27,18 +22,6 @@ HEALTH_EVERY = 30.0
 """Seconds between two comparisons of everything that is watched with the disk (the spec's health check)."""
 GRACE = 0.1
 """Seconds within which a source has to tell of what is on disk already."""
-POLL_EVERY = 2.0
-"""Seconds between two looks of a `PollingWatcher`."""
-MOST_CHANGES = 1_000
-"""Changes in one message."""
-
-
-class NoSuchWatch(UkemiError, LookupError):
-    """No watch has this id."""
-
-    def __init__(self, watch: str) -> None:
-        super().__init__(f"there is no watch {watch!r}")
-        self.watch = watch
 
 
 class WatcherUnhealthy(UkemiError):
@@ -50,96 +33,7 @@ class WatcherUnhealthy(UkemiError):
         self.count = count
 
 
-@attrs.frozen
-class WatchInfo:
-    """One watch, as it stands."""
-
-    watch: str
-    path: str
-    recursive: bool
-    encoding: str
-    """Of `path` and `unreadable`, as in `Change`."""
-    exists: bool
-    """Whether anything is there at present."""
-    unreadable: tuple[str, ...]
-    """Folders of which only the name is known, in the encoding of the path; at most ten."""
-
-
-class _Keeper(Actor):
-    """What both watchers have in common."""
-
-    def __init__(self, watches: Watches | None = None) -> None:
-        self._watches = Watches() if watches is None else watches
-        self._source: Source | None = None
-
-    # --- messages
-
-    @retryable
-    async def add(self, path: str, recursive: bool = False, encoding: str = "utf-8") -> str:
-        """Watch a file, or a folder and what is directly in it, or (`recursive`) all below it; the watch's id.
-
-        What changes from now on is published as `Changed` on the topic `<path of this actor>/changed`. A link is
-        followed if it is the path itself, and not below. The path may be deleted and made again. `encoding` as in
-        `Change`. What can't be watched is rejected with the system's error, or ValueError.
-        """
-        watch = Watch("", _absolute(path, encoding), recursive)
-        async with self._watches.lock:
-            try:
-                await self._reconcile(watch, publish=False)
-                while watch.is_dirty:  # it has changed meanwhile
-                    await self._reconcile(watch, publish=False)
-            except BaseException:
-                if self._source is not None:
-                    self._source.release(watch)
-                raise
-            watch.told.clear()
-            watch.id = self._watches.new_id()
-            self._watches.by_id[watch.id] = watch
-        return watch.id
-
-    async def remove(self, watch: str) -> None:
-        """Tell no more of a watch. Rejects with NoSuchWatch."""
-        async with self._watches.lock:
-            known = self._watches.by_id.pop(watch, None)
-            if known is None:
-                raise Reject(NoSuchWatch(watch))
-            if self._source is not None:
-                self._source.release(known)
-
-    def watches(self) -> tuple[WatchInfo, ...]:
-        """All that is watched, in the order of adding."""
-        return tuple(_info(watch) for watch in self._watches.by_id.values())
-
-    # ---
-
-    async def _look_at_everything(self) -> list[Reconciliation]:
-        """Compare all that is known with the disk. The lock is held."""
-        done = []
-        for watch in list(self._watches.by_id.values()):
-            watch.everything = True
-            done.append(await self._reconcile(watch))
-        return done
-
-    async def _reconcile(self, watch: Watch, *, publish: bool = True) -> Reconciliation:
-        """One pass, with pauses, in which what has changed meanwhile is marked for the next one."""
-        one = Reconciliation(watch, self._source)
-        for _ in one.steps():
-            if publish:
-                self._publish(watch)
-            await trio.lowlevel.checkpoint()
-            if self._source is not None:
-                self._source.drain()
-        if publish:
-            self._publish(watch)
-        return one
-
-    def _publish(self, watch: Watch) -> None:
-        while watch.told:
-            self.ctx.publish(f"{self.ctx.path}/changed", Changed(watch.id, tuple(watch.told[:MOST_CHANGES])))
-            del watch.told[:MOST_CHANGES]
-
-
-class Watcher(_Keeper):
+class Watcher(Keeper):
     """Has the system tell of changes: soon, and at little cost.
 
     Whatever the system lets slip is found: where its queue has overflown, in folders that are made faster than they
@@ -161,15 +55,18 @@ class Watcher(_Keeper):
         self._open = source
         self._is_open = trio.Event()
         self._is_well = False
+        self._attended: dict[Watch, None] = {}
+        """What the source tells of."""
+        self._sleep = trio.CancelScope()
+        """While `_run` waits for the source."""
 
     async def on_start(self) -> None:
         """Watch again what was watched before, and tell what has changed since."""
         self.ctx.start_task(self._run)
         await self._is_open.wait()
         async with self._watches.lock:
-            for watch in self._watches.by_id.values():
-                watch.adrift = True
-            await self._look_at_everything()
+            await self._catch_up()
+        self.ctx.start_task(self._keep_in_step)
         self._is_well = True
         self.ctx.every(self._health_every, self._check_health)
 
@@ -184,7 +81,8 @@ class Watcher(_Keeper):
             self._is_open.set()
             while True:
                 if not self._is_dirty:
-                    await source.wait()
+                    with trio.CancelScope() as self._sleep:
+                        await source.wait()
                 source.drain()
                 if self._is_dirty:
                     async with self._watches.lock:
@@ -194,7 +92,15 @@ class Watcher(_Keeper):
                     await self._gather(source)
         finally:
             self._is_well = False
+            self._source = None
             source.close()
+
+    def _drain(self) -> bool:
+        """Whoever does it may have taken from the source what `_run` waits for."""
+        may_be_more = super()._drain()
+        if self._is_dirty:
+            self._sleep.cancel()
+        return may_be_more
 
     async def _gather(self, source: Source) -> None:
         """Note what changes, and let it be, for as long as many changes are to be told at once."""
@@ -203,13 +109,46 @@ class Watcher(_Keeper):
                 await source.wait()
                 source.drain()
 
+    async def _keep_in_step(self) -> None:
+        """Attend to what is added, and let go of what is removed, by what still runs in this actor's place."""
+        watches = self._watches
+        while True:
+            if set(self._attended) == set(watches.by_id.values()):
+                await watches.news.park()
+                continue
+            async with watches.lock:
+                await self._catch_up()
+
+    async def _catch_up(self) -> None:
+        """Have the source tell of all that is watched, and of nothing else. The lock is held."""
+        for watch in [each for each in self._attended if self._watches.by_id.get(each.id) is not each]:
+            self._let_go_of(watch)
+        for watch in [each for each in self._watches.by_id.values() if each not in self._attended]:
+            self._attended[watch] = None
+            watch.adrift = watch.everything = True
+            await self._reconcile(watch)
+
+    def _added(self, watch: Watch) -> None:
+        self._attended[watch] = None
+        super()._added(watch)
+
+    def _removed(self, watch: Watch) -> None:
+        self._let_go_of(watch)
+        super()._removed(watch)
+
+    def _let_go_of(self, watch: Watch) -> None:
+        if watch in self._attended:
+            del self._attended[watch]
+            self._release(watch)
+
     @property
     def _is_dirty(self) -> bool:
         return any(watch.is_dirty for watch in self._watches.by_id.values())
 
     async def _check_health(self) -> None:
         source = self._source
-        assert source is not None
+        if source is None:
+            return  # it is ending
         try:
             source.check()
             async with self._watches.lock:
@@ -221,60 +160,25 @@ class Watcher(_Keeper):
 
     async def _find_surprises(self, source: Source) -> None:
         """Compare everything with the disk; WatcherUnhealthy if the source knew of something and did not tell."""
-        while source.drain():
+        while self._drain():
             await trio.lowlevel.checkpoint()
         done = await self._look_at_everything()
         found = [look for one in done for look in one.surprises]
         if not found or not source.tells_all:
             return
         await trio.sleep(GRACE)
-        while source.drain():
+        while self._drain():
             await trio.lowlevel.checkpoint()
-        surprises = [look for look in found if not _is_told(*look)]
+        mounts = mounts_now()
+        surprises = [look for look in found if not _is_told(*look) and _is_expected(look[0], mounts)]
         if surprises:
             folder, name = surprises[0]
             raise WatcherUnhealthy(os.path.join(folder.path, name), len(surprises))
 
 
-class PollingWatcher(_Keeper):
-    """Looks for itself, every so often: for filesystems that tell nothing (such as a network's), and where no more can
-    be watched.
-
-    What comes and goes between two looks is not seen, and a file that is written twice in between is told once.
-    """
-
-    def __init__(self, watches: Watches | None = None, interval: float = POLL_EVERY) -> None:
-        super().__init__(watches)
-        self._interval = interval
-
-    async def on_start(self) -> None:
-        """Look for the first time."""
-        await self._poll()
-        self.ctx.every(self._interval, self._poll)
-
-    async def _poll(self) -> None:
-        async with self._watches.lock:
-            await self._look_at_everything()
-
-
-def _absolute(path: str, encoding: str) -> str:
-    """The path to watch; rejects what is none, or what is not there."""
-    try:
-        decoded = decode_path(path, encoding)
-        if not decoded:
-            raise ValueError("path='' must name a file or a folder")
-        decoded = os.path.abspath(decoded)
-        os.stat(decoded)
-    except (OSError, ValueError) as error:
-        raise Reject(error) from None
-    return decoded
-
-
-def _info(watch: Watch) -> WatchInfo:
-    blind = [node.path for node in watch.blind][:10]
-    path, encoding = encode_path(watch.path)
-    unreadable = tuple(path for path, its in map(encode_path, blind) if its == encoding)
-    return WatchInfo(watch.id, path, watch.recursive, encoding, watch.root is not None, unreadable)
+def _is_expected(folder: Node, mounts: Mounts) -> bool:
+    """Whether the system has to tell of what changes here; what another machine changes on a server it can't know."""
+    return folder.found is not None and not mounts.is_far(os.path.join(folder.path, ""), folder.found.identity[0])
 
 
 def _is_told(folder: Node, name: str) -> bool:

@@ -12,6 +12,7 @@ from ...actors.ipc.framing import frame
 from ...actors.ipc.jsonrpc import Code, Response, RpcError, encode
 from ...actors.ipc.listener import Listener
 from ...actors.ref import Ref
+from ...actors.resources import Resource, ResourceMonitor
 from ...supervisors.dynamic import DynamicSupervisor
 from ...supervisors.recovery import OTP
 from ...supervisors.tree import child
@@ -20,6 +21,8 @@ from .failures import failure_data
 
 MOST_CLIENTS = 256
 """Connections at any time, unless told otherwise, where the process may open twice as many files."""
+SPARE_FILES = 4
+"""Files that are to be left for what goes on already, when one more client is let in."""
 CLIENTS = OTP
 """Whatever fails in serving a client ends what serves it, so that the client sees it and comes back; an actor that went
 on without the message that failed would leave a request unanswered. And what one client exhausts stops nobody else."""
@@ -40,16 +43,25 @@ class BridgeListener(Listener):
     async def _serve(self, stream: trio.SocketStream) -> None:
         spec = child(next_connection_name(), lambda: Connection(stream), restart="temporary")
         try:
+            await self._resources.call(ResourceMonitor.require, Resource.FILES, SPARE_FILES)
+        except ResourceExhausted as error:
+            said = f"{error.current} files are open, at most {error.limit} may be: too many for one more client"
+            await self._refuse(stream, error, said)
+            return
+        try:
             await self._connections.call(DynamicSupervisor.start_child, spec)
         except ResourceExhausted as error:
-            await self._refuse(stream, error)
+            await self._refuse(stream, error, f"{error.current} clients are connected, at most {error.limit} may be")
+
+    @property
+    def _resources(self) -> Ref[ResourceMonitor]:
+        return self.ctx.find("../resources", ResourceMonitor)
 
     @property
     def _connections(self) -> Ref[DynamicSupervisor]:
         return self.ctx.find("../connections", DynamicSupervisor)
 
-    async def _refuse(self, stream: trio.SocketStream, error: ResourceExhausted) -> None:
-        said = f"{error.current} clients are connected, at most {error.limit} may be"
+    async def _refuse(self, stream: trio.SocketStream, error: ResourceExhausted, said: str) -> None:
         self.ctx.log.warning("refused a connection: {}", said)
         answer = Response(None, error=RpcError(Code.FAILED, said, failure_data(error, self.ctx.path)))
         async with stream:

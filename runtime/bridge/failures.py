@@ -6,6 +6,7 @@ the tree has met.
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import attrs
@@ -22,7 +23,9 @@ EXPECTED = (UkemiError, OSError, ValueError)
 TERMINALS = "/bridge/terminals/"
 """Where the components are whose failures are a terminal's, where no more is known."""
 
-_WRONG_VALUES = (ComponentNotFound, FileNotFoundError, PermissionError, ValueError)
+_WRONG_VALUES = (ComponentNotFound, ValueError)
+_WRONG_FILES = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
+_WRONG_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG)
 _CANCELLED = Failure(
     category=Category.USER_CANCELLED, severity=Severity.INFO, retryable=False, error="Cancelled", message=""
 )
@@ -75,7 +78,10 @@ def root_of(error: BaseException) -> BaseException:
 
 def _is_askers(error: BaseException) -> bool:
     """Whether what was asked for is wrong, not who was asked: that has not crashed of it."""
-    return isinstance(root_of(error), _WRONG_VALUES) and not isinstance(error, ActorCrashed)
+    if isinstance(error, ActorCrashed):
+        return False
+    root = root_of(error)
+    return isinstance(root, _WRONG_VALUES + _WRONG_FILES) or getattr(root, "errno", None) in _WRONG_NAMES
 
 
 def _data_of(failure: Failure) -> dict[str, Any]:

@@ -7,7 +7,7 @@ worker a restart for each file.
 from __future__ import annotations
 
 from ...actors.files import FileState, FileStore, FileWorker
-from ...supervisors.recovery.policy import Policy
+from ...supervisors.recovery import RECOVERY, Policy, Row, Throttle
 from ...supervisors.spec import ChildSpec
 from ...supervisors.tree import child, supervisor
 
@@ -17,6 +17,10 @@ HUNG = 20.0
 """Seconds after which a disk counts as hung, and the worker that waits for it; less than a call's own."""
 RESTARTS = 100
 """Restarts of workers within a minute, before the store is given up."""
+
+STORAGE = RECOVERY.replacing(Row("Resource", "Recoverable", Throttle()), name="storage")
+"""The matrix, but for one thing: a disk that is full is its writers' matter. They are slowed down; the quality of what
+others do is not lowered for it."""
 
 
 def files_spec(state: FileState, *, name: str = "storage", policy: Policy | None = None) -> ChildSpec:

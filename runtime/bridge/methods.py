@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
 import cattrs
@@ -31,7 +31,8 @@ class Method:
     parameters: type[Any]
     handler: Callable[[Any, Any], Any]
     in_order: str | None
-    """A parameter: a client's requests with the same value of it are run one after the other, as they came."""
+    """A parameter: a client's requests of the same kind (`file/…`) that name it as this one does, and have the same
+    value of it, are run one after the other, as they came."""
     is_quick: bool
     """Whether it is answered at once: its handler is no coroutine."""
 
@@ -88,6 +89,12 @@ def _text(value: Any, _: Any) -> str:
     return value
 
 
+def _flag(value: Any, _: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} must be true or false")
+    return value
+
+
 def _whole(value: Any, _: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError(f"{value!r} must be a whole number")
@@ -98,6 +105,22 @@ def _number(value: Any, _: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise ValueError(f"{value!r} must be a number")
     return float(value)
+
+
+def _is_choice(kind: Any) -> bool:
+    origin: Any = get_origin(kind)
+    return origin is Literal
+
+
+def _choice_of(kind: Any) -> Callable[[Any, Any], Any]:
+    choices = get_args(kind)
+
+    def choose(value: Any, _: Any) -> Any:
+        if value not in choices:
+            raise ValueError(f"{value!r} must be {' or '.join(map(repr, choices))}")
+        return value
+
+    return choose
 
 
 def _camel(name: str) -> str:
@@ -113,7 +136,9 @@ def _structure(kind: Any) -> Any:
 _converter = cattrs.Converter(forbid_extra_keys=True)
 _converter.register_structure_hook(str, _text)
 _converter.register_structure_hook(int, _whole)
+_converter.register_structure_hook(bool, _flag)
 _converter.register_structure_hook(float, _number)
+_converter.register_structure_hook_factory(_is_choice, _choice_of)
 _converter.register_structure_hook_factory(attrs.has, _structure)
 
 

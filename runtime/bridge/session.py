@@ -23,17 +23,20 @@ import trio
 
 from ...actors.actor import Actor
 from ...actors.errors import ActorStopped, ComponentNotFound, MailboxFull
+from ...actors.files import FileStore
 from ...actors.ipc.jsonrpc import Code, Request, RpcError
 from ...actors.messages import Down
 from ...actors.protocol import local
 from ...actors.ref import Ref
+from ...actors.resources import Resource, ResourceMonitor
 from ...actors.system import System
 from ...actors.terminal.commands import OutputChunk
 from ...actors.terminal.process import PtyProcess
+from ...actors.watcher import Changed, Watcher
 from ...supervisors.alerts import ALERTS, AlertRaised
 from ...supervisors.degradation import FEATURES, FeatureDegraded, FeatureRestored, QualityChanged
 from ...supervisors.dynamic import DynamicSupervisor
-from . import overview, terminal_methods  # noqa: F401  (they declare methods)
+from . import file_methods, overview, terminal_methods  # noqa: F401  (they declare methods)
 from .answers import Answer
 from .backlog import Backlog
 from .delivery import pass_on
@@ -42,6 +45,7 @@ from .outlet import Outlet
 from .overview import alert_data, change_data
 from .pacing import BEHIND, EVERY, FOR, Pacing
 from .requests import Requests
+from .watch_methods import ClientWatches, changes_data
 
 FREE_MEMORY = "ukemi.bridge.free_memory"
 """The topic on which sessions hear, with the reason, that memory is needed for what is more urgent."""
@@ -69,6 +73,7 @@ class ClientSession(Actor):
         self._farewell: Any = None
         self._followed: set[str] = set()
         """The terminals whose output the client is told."""
+        self.watches = ClientWatches()
         self._pacing = Pacing()
         self._slowing: Any = None
         """What looks again and again whether they have to be slowed down."""
@@ -106,6 +111,25 @@ class ClientSession(Actor):
             return self.ctx.find(f"{path}/{part}" if part else path)
         except ComponentNotFound:
             raise RpcError(Code.INVALID_PARAMS, f"there is no terminal {name!r}") from None
+
+    @property
+    def files(self) -> Ref[FileStore]:
+        """Who reads and writes files."""
+        return self.ctx.find("../../storage/files", FileStore)
+
+    @property
+    def watcher(self) -> Ref[Watcher]:
+        """Who watches them."""
+        return self.ctx.find("../../watcher")
+
+    async def require(self, resource: Resource, amount: int) -> None:
+        """Raise the ResourceExhausted of the limit that leaves no room for so much more."""
+        monitor = self.ctx.find("../../resources", ResourceMonitor)
+        await monitor.call(ResourceMonitor.require, resource, amount)
+
+    def follow_watches(self) -> None:
+        """Hear what changes below what is watched, whoever watches it."""
+        self.ctx.subscribe(f"{self.watcher.path}/changed", self.changed)
 
     def new_terminal_name(self) -> str:
         """A name that no terminal had before."""
@@ -147,7 +171,7 @@ class ClientSession(Actor):
             "lastSeq": self._backlog.last_seq,
             "gap": {"from": gap[0], "to": gap[1]} if gap is not None else None,
             "serverInfo": {"name": "ukemi", "version": _version()},
-            "capabilities": {"terminal": True, "runtime": True},
+            "capabilities": {"terminal": True, "file": True, "watch": True, "runtime": True},
         }
         await pass_on(connection, "tell", Answer.of(greeting).to(request.id))
 
@@ -227,6 +251,11 @@ class ClientSession(Actor):
         if chunk.encoding != "utf-8":
             params["encoding"] = chunk.encoding
         await self.notify("terminal/output", params)
+
+    async def changed(self, event: Changed) -> None:
+        """Something has changed below what is watched, by this client or another."""
+        if self.watches.take(event):
+            await self.notify("watch/changed", changes_data(event))
 
     async def alert(self, alert: AlertRaised) -> None:
         """Somebody has raised an alert."""

@@ -12,6 +12,7 @@ import trio
 from ...actors.errors import ActorStopped
 from ...actors.ipc.jsonrpc import Code, RpcError
 from ...actors.ref import Ref
+from ...actors.resources import Resource
 from ...actors.terminal.commands import CommandResult, Commands
 from ...actors.terminal.integration import INTEGRATED, kind_of
 from ...actors.terminal.settings import TerminalSettings
@@ -22,6 +23,9 @@ from .terminals import terminal_spec
 
 if TYPE_CHECKING:
     from .session import ClientSession
+
+FILES = 8
+"""Descriptors that have to be there for one more terminal: its own, and some for what goes on already."""
 
 
 @attrs.frozen
@@ -45,6 +49,8 @@ async def create_terminal(session: ClientSession, asked: CreateTerminal) -> dict
         those = ", ".join(INTEGRATED)
         raise RpcError(Code.INVALID_PARAMS, f"the shell {settings.shell!r} can't be driven yet; these can: {those}")
     settings.env |= asked.env or {}
+    await session.require(Resource.FILES, FILES)
+    await session.require(Resource.PROCESSES, 1)
     await session.terminals.call(DynamicSupervisor.start_child, terminal_spec(settings))
     return {"terminal": settings.name}
 

@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 import trio
-from tests.benchmarks import breaker, files, ipc, kernel, peers, recovery, reporting, resources, watcher
+from tests.benchmarks import breaker, bridge_files, files, ipc, kernel, peers, recovery, reporting, resources, watcher
 from tests.benchmarks.measure import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +38,7 @@ def main() -> None:
         parts += ["## File store", table(trio.run(files.rows))]
         parts += ["## File watcher", table(trio.run(watcher.rows))]
         parts += ["## IPC, with a client in another process", table(trio.run(ipc.rows))]
+        parts += ["## Files and watches, over the bridge", table(trio.run(bridge_files.rows))]
         parts += ["## Parser", printed("parser"), "## Shells on PTYs", printed("pty")]
     text = "\n\n".join(parts)
     print(text)

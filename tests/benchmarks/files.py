@@ -14,7 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 import trio
-from tests.benchmarks.measure import Row, median, percentile, samples_of, table, us
+from tests.benchmarks.measure import Row, cuts, median, percentile, samples_of, table, us
 
 from ukemi import RECOVERY, Ref, Runtime
 from ukemi.actors.files import FileState, FileStore
@@ -136,7 +136,7 @@ def row(what: str, samples: list[float], targets: tuple[float, ...], beside: str
     measured = [percentile(samples, share) for share in (0.5, 0.99, 0.999)]
     met = all(value <= target for value, target in zip(measured, targets, strict=True))
     wanted = f"≤ {', '.join(map(us, targets))}"
-    return Row(what, f"p50 {us(measured[0])}, p99 {us(measured[1])}, p99.9 {us(measured[2])}", wanted, met, beside)
+    return Row(what, cuts(samples), wanted, met, beside)
 
 
 def main() -> None:

@@ -32,6 +32,11 @@ def median(samples: Sequence[float]) -> float:
     return percentile(samples, 0.5)
 
 
+def cuts(samples: Sequence[float]) -> str:
+    """What most, nearly all and all but one of a thousand stay below."""
+    return ", ".join(f"p{share * 100:g} {us(percentile(samples, share))}" for share in (0.5, 0.99, 0.999))
+
+
 async def seconds_each(step: Callable[[], Awaitable[object]], times: int, repeats: int = 7) -> float:
     """Seconds for one step: the median of some repeats of many."""
     rounds = []

@@ -9,12 +9,12 @@ import os
 from time import perf_counter, process_time
 
 import trio
-from tests.benchmarks.measure import Row, median, percentile, samples_of, table, us
+from tests.benchmarks.measure import Row, cuts, median, percentile, samples_of, table, us
 
 from ukemi import Ref, Runtime, child, supervisor
 from ukemi.actors.resources import INTERVAL, ResourceMonitor, find_sources
 
-TIMES = 2_000
+TIMES = 10_000
 MANY = 10_000
 """Descriptors of a busy process."""
 IN_THE_LOOP = 0.01
@@ -39,7 +39,7 @@ async def measuring() -> list[Row]:
     return [
         Row(
             "a measurement, all sources",
-            f"p50 {us(median(samples))}, p99 {us(percentile(samples, 0.99))}",
+            cuts(samples),
             "p99 ≤ 10 ms",
             percentile(samples, 0.99) <= IN_THE_LOOP,
             f"{count} sources; every {INTERVAL:g} s: {part:.4%} of a CPU",
@@ -57,13 +57,13 @@ async def crowd(monitor: Ref[ResourceMonitor]) -> Row:
     except OSError:
         pass
     try:
-        samples = await samples_of(lambda: monitor.call(ResourceMonitor.measure), 200)
+        samples = await samples_of(lambda: monitor.call(ResourceMonitor.measure), TIMES)
     finally:
         for descriptor in opened:
             os.close(descriptor)
     return Row(
         f"the same, {len(opened):,} files open",
-        f"p50 {us(median(samples))}, p99 {us(percentile(samples, 0.99))}",
+        cuts(samples),
         "p99 ≤ 10 ms",
         percentile(samples, 0.99) <= IN_THE_LOOP,
     )
@@ -74,7 +74,7 @@ def each_source() -> list[Row]:
     costs: list[tuple[float, str]] = []
     for source in find_sources().sources:
         samples = []
-        for _ in range(TIMES // 4):
+        for _ in range(TIMES // 10):
             begun = perf_counter()
             source.read()
             samples.append(perf_counter() - begun)
@@ -89,7 +89,7 @@ def finding() -> Row:
         begun = perf_counter()
         find_sources()
         samples.append(perf_counter() - begun)
-    return Row("finding the sources", f"p50 {us(median(samples))}, p99 {us(percentile(samples, 0.99))}", "", None)
+    return Row("finding the sources", cuts(samples), "", None)
 
 
 def main() -> None:

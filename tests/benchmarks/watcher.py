@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import trio
-from tests.benchmarks.measure import Row, percentile, table, us
+from tests.benchmarks.measure import Row, cuts, table
 
 from ukemi import Actor, Ref, Runtime, child, supervisor
 from ukemi.actors.protocol import local
@@ -103,8 +103,7 @@ async def latency(what: str, writes: int, pause: float, *, settle: float) -> Row
             await trio.run_process([sys.executable, "-c", WRITER, str(file), str(writes), str(pause)])
             await trio.sleep(0.2)
             samples = bench.ear.latencies
-    cuts = ", ".join(f"p{share * 100:g} {us(percentile(samples, share))}" for share in (0.5, 0.99, 0.999))
-    return Row(what, cuts, "", None, f"{len(samples):,} events")
+    return Row(what, cuts(samples), "", None, f"{len(samples):,} events")
 
 
 async def storm() -> Row:

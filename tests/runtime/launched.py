@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -167,12 +167,17 @@ class Program:
 
 
 @asynccontextmanager
-async def launched(folder: Path, *arguments: str, state: Path | None = None) -> AsyncIterator[Program]:
-    """`ukemi run …` in `folder`, where the module `trees` is; killed at the end if it still runs."""
+async def launched(
+    folder: Path, *arguments: str, state: Path | None = None, within: Sequence[str] = ()
+) -> AsyncIterator[Program]:
+    """`ukemi run …` in `folder`, where the module `trees` is; killed at the end if it still runs.
+
+    `within` is a command that ends by executing what follows it.
+    """
     (folder / "trees.py").write_text(TREES)
     state = state if state is not None else folder / "state"
     process = await trio.lowlevel.open_process(
-        [sys.executable, "-m", "ukemi", "run", "--state-dir", str(state), *arguments],
+        [*within, sys.executable, "-m", "ukemi", "run", "--state-dir", str(state), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=folder,

@@ -50,7 +50,7 @@ async def test_initialize_tells_the_session_and_what_the_server_can(bridge: Brid
         client = Client(stream)
         answer = await client.request("initialize", clientInfo={"name": "test"})
         assert answer["serverInfo"]["name"] == "ukemi"
-        assert answer["capabilities"] == {"terminal": True, "runtime": True}
+        assert answer["capabilities"] == {"terminal": True, "file": True, "watch": True, "runtime": True}
         assert (answer["resumed"], answer["lastSeq"], answer["gap"]) == (False, 0, None)
         assert len(answer["session"]) >= 16
 

@@ -19,12 +19,14 @@ from ukemi.actors.parser.stream import StreamParser
 from ukemi.actors.terminal.commands import Commands
 from ukemi.actors.terminal.process import PtyProcess
 from ukemi.runtime.bridge import terminals as terminals_module
+from ukemi.runtime.bridge.files import STORAGE
 from ukemi.runtime.bridge.methods import METHODS
 from ukemi.runtime.bridge.terminals import PARTS, SHELL
-from ukemi.runtime.bridge.tree import LISTENER, bridge_tree
+from ukemi.runtime.bridge.tree import BRIDGE, LISTENER, bridge_tree
+from ukemi.runtime.bridge.watching import watcher_policy
 from ukemi.supervisors.alerts import AlertRaised
 from ukemi.supervisors.events import ChildRestarted
-from ukemi.supervisors.recovery import OTP, RECOVERY, Alert, Case, Restart, classify, decide
+from ukemi.supervisors.recovery import OTP, Alert, Case, Restart, classify, decide
 from ukemi.supervisors.recovery.guard import Guard
 
 from ..bridge import Bridge, Client, Failed, running_bridge
@@ -45,12 +47,15 @@ def policy_of(runtime: Runtime, path: str) -> Policy:
 
 
 async def test_each_part_is_under_its_declared_policy(bridge: Bridge, tmp_path: Path) -> None:
-    assert bridge_tree(tmp_path).tree.policy is RECOVERY
+    assert bridge_tree(tmp_path).tree.policy is BRIDGE
     async with bridge.client() as client:
         terminal = await client.terminal(tmp_path)
         (connection,) = await bridge.runtime.ref("connections").call("children")
         policies = {
             "/bridge/listener": LISTENER,
+            "/bridge/watcher": watcher_policy(BRIDGE),
+            "/bridge/storage/worker-1": STORAGE,
+            "/bridge/resources": BRIDGE,
             await session_of(bridge): OTP,
             connection.ref.path: OTP,
             f"/bridge/terminals/{terminal}/pty": SHELL,

@@ -12,7 +12,20 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ukemi import Actor, DynamicSupervisor, Ref, Runtime, SpecError, child, dynamic_supervisor, supervisor
+from ukemi import (
+    RECOVERY,
+    Actor,
+    ActorCrashed,
+    DynamicSupervisor,
+    Ref,
+    ResourceExhausted,
+    Restart,
+    Runtime,
+    SpecError,
+    child,
+    dynamic_supervisor,
+    supervisor,
+)
 from ukemi.actors import resources
 from ukemi.actors.resources import (
     INTERVAL,
@@ -25,10 +38,11 @@ from ukemi.actors.resources import (
     Source,
 )
 from ukemi.runtime.pressure import SILENCE, Relief, ReliefFailed, ReliefState, Relieved
-from ukemi.runtime.relief import Row, lower_quality, tell, throttle, when
+from ukemi.runtime.relief import Row, announce, lower_quality, tell, throttle, when
 from ukemi.supervisors.alerts import AlertRaised
 from ukemi.supervisors.degradation import QualityChanged
 from ukemi.supervisors.events import ChildRestarted
+from ukemi.supervisors.recovery import Row as PolicyRow
 from ukemi.supervisors.spec import ChildSpec
 
 from ..expecting import expecting
@@ -169,14 +183,15 @@ async def test_at_high_it_is_cleared_and_the_quality_is_lowered(autojump_clock: 
 async def test_at_critical_new_work_is_let_through_slowly_and_the_user_is_told(autojump_clock: MockClock) -> None:
     async with scene() as at:
         await at.press(1, memory=95)
-        assert at.alerts() == ["ResourcePressure"]
+        assert at.alerts() == ["ResourcePressure", "Throttled"]
         worker = at.runtime.ref("worker", Worker)
         for _ in range(3):
             worker.cast(Worker.work)
         await at.press(2)
         first, second, third = await at.runtime.ref("worker", Worker).within(None).call(Worker.take)
         assert second - first >= 2 <= third - second
-        assert at.alerts() == ["ResourcePressure"]
+        assert at.alerts() == ["ResourcePressure", "Throttled"]
+        assert at.runtime.events.of(AlertRaised)[-1].path == "/app/worker"
 
 
 async def test_new_children_of_a_dynamic_supervisor_are_slowed_down(autojump_clock: MockClock) -> None:
@@ -286,12 +301,12 @@ async def test_an_actor_that_is_not_there_is_reported_once_and_there_is_no_way_b
         work = at.runtime.ref("work", DynamicSupervisor)
         await work.call(DynamicSupervisor.start_child, child("w1", Worker, restart="temporary"))
         await at.press(4, memory=75)
-        assert at.alerts() == ["ReliefFailed"]
+        assert at.alerts() == ["Throttled", "ReliefFailed"]
         await work.call(DynamicSupervisor.stop_child, "w1")
         await at.relax()
         assert await at.relief.call(Relief.state) == ReliefState(Band.NORMAL, (), {})
         await at.press(2, memory=75)
-        assert at.alerts() == ["ReliefFailed"] * 3  # the worker is not there any more, either
+        assert at.alerts()[1:] == ["ReliefFailed"] * 3  # the worker is not there any more, either
 
 
 # --- its own end, and the monitor's
@@ -404,6 +419,95 @@ async def test_in_an_emergency_everything_is_done_at_once_and_taken_back(autojum
         assert sorted(await at.cache.call(Cache.take)) == ["0.5", "clear"]
         assert await at.relax() == ["1"]
         assert at.runtime.ref("worker").cell.gate.pace is None
+
+
+# --- when memory is missing
+
+
+class Hungry(Actor):
+    """Asks for more memory than there is, or fails of something else."""
+
+    def eat(self, size: int) -> int:
+        return len(bytearray(size))
+
+    def fail(self, resource: str) -> None:
+        raise ResourceExhausted(resource, 1, 1)
+
+
+class Ear(Actor):
+    """Hears what is announced."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def on_start(self) -> None:
+        self.ctx.subscribe("free", self.free)
+
+    def free(self, why: str) -> None:
+        self.heard.append(why)
+
+    def take(self) -> list[str]:
+        return self.heard
+
+
+@asynccontextmanager
+async def hungry_scene() -> AsyncIterator[Runtime]:
+    """An actor under a policy with a row for what is critical, and a relief that has nothing to measure by."""
+    rows = (
+        when("critical", announce("free")),
+        when("critical", throttle("ear", rate=100)),
+        when("high", lower_quality()),
+    )
+    tree = supervisor(
+        "app",
+        child("ear", Ear),
+        child("hungry", Hungry),
+        child("resources", lambda: ResourceMonitor(INTERVAL, lambda: Found((), {}))),
+        child("relief", lambda: Relief(rows), depends_on=["resources"]),
+        policy=RECOVERY.replacing(PolicyRow("Resource", "Critical", Restart())),
+    )
+    async with Runtime(tree) as runtime:
+        yield runtime
+
+
+async def test_where_an_actor_fails_for_want_of_memory_all_is_done_at_once_and_taken_back(
+    autojump_clock: MockClock,
+) -> None:
+    async with hungry_scene() as runtime:
+        relief = runtime.ref("relief", Relief)
+        assert relief.cell.incarnation.actor._reserve.is_held  # type: ignore[union-attr]
+        with pytest.raises(ActorCrashed, match="MemoryError"):
+            await runtime.ref("hungry", Hungry).call(Hungry.eat, 2**62)
+        await trio.sleep(0.1)
+        assert await runtime.ref("ear", Ear).call(Ear.take) == ["memory is missing"]
+        assert runtime.features.quality.level == 2
+        assert not relief.cell.incarnation.actor._reserve.is_held  # type: ignore[union-attr]
+        throttled, emergency = runtime.events.of(AlertRaised)
+        assert (throttled.path, throttled.kind) == ("/app/ear", "Throttled")
+        assert (emergency.path, emergency.kind, emergency.severity) == ("/app/relief", "Emergency", "Critical")
+        assert emergency.message == "/app/hungry has failed of MemoryError: all that can be freed is"
+        await trio.sleep(6)
+        assert (await relief.call(Relief.state)).in_force == ()
+        assert relief.cell.incarnation.actor._reserve.is_held  # type: ignore[union-attr]
+
+
+async def test_a_limit_that_names_itself_is_no_want_of_memory(autojump_clock: MockClock) -> None:
+    async with hungry_scene() as runtime:
+        with pytest.raises(ActorCrashed, match="Resource exhausted: watches"):
+            await runtime.ref("hungry", Hungry).call(Hungry.fail, "watches")
+        await trio.sleep(0.1)
+        assert await runtime.ref("ear", Ear).call(Ear.take) == []
+        assert runtime.features.quality.level == 3
+
+
+async def test_a_relief_that_was_killed_hears_of_the_next_failure(autojump_clock: MockClock) -> None:
+    async with hungry_scene() as runtime:
+        async with expecting(runtime, ChildRestarted, "/app/relief"):
+            runtime.ref("relief").kill()
+        with pytest.raises(ActorCrashed):
+            await runtime.ref("hungry", Hungry).call(Hungry.eat, 2**62)
+        await trio.sleep(0.1)
+        assert await runtime.ref("ear", Ear).call(Ear.take) == ["memory is missing"]
 
 
 def test_the_example_of_the_resources_is_a_tree() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ukemi import Actor, SpecError
 from ukemi.actors.resources import Band, Resource
-from ukemi.runtime.relief import Course, Row, check_rows, lower_quality, tell, throttle, when
+from ukemi.runtime.relief import Course, Row, announce, check_rows, lower_quality, tell, throttle, when
 
 
 class Cache(Actor):
@@ -22,6 +22,7 @@ HALVE = when("moderate", tell("cache", Cache.resize, 0.5), back=tell("cache", Ca
 CLEAR = when("high", tell("cache", Cache.clear), times=None)
 LOWER = when("high", lower_quality())
 SLOW = when("critical", throttle("work", rate=5))
+SPARE = when("high", announce("spare"))
 
 
 class Walk:
@@ -47,12 +48,19 @@ class Walk:
 
 
 def test_rows_say_what_they_do() -> None:
-    assert [str(row) for row in (HALVE, CLEAR, LOWER, SLOW)] == [
+    assert [str(row) for row in (HALVE, CLEAR, LOWER, SLOW, SPARE)] == [
         "at moderate: cache.resize(0.5)",
         "at high: cache.clear()",
         "at high: quality down 1",
         "at critical: work at 5 messages/s",
+        "at high: announce spare",
     ]
+
+
+@pytest.mark.parametrize("topic", ["", 7, None])
+def test_what_is_no_topic_is_refused(topic: Any) -> None:
+    with pytest.raises(SpecError, match="must be a topic's name"):
+        announce(topic)
 
 
 def test_a_row_is_done_at_each_measurement_up_to_its_times_and_taken_back_as_often() -> None:

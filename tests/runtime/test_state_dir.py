@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,19 @@ def test_one_runtime_lives_in_it_at_a_time(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_not_live(tmp_path: Path) -> None:
     assert not is_live(tmp_path / "none")
+
+
+def test_a_folder_on_a_full_disk_is_said_to_be(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "none", str(disk)], capture_output=True).returncode:
+        pytest.skip("no small file system may be mounted here")
+    try:
+        with pytest.raises(StateDirError, match=f"the state dir {disk} can't be written: No space left on device"):
+            StateDir(disk).__enter__()
+        assert os.listdir(disk) == ["crashes"]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_what_is_refused_leaves_no_descriptor(tmp_path: Path) -> None:

@@ -95,9 +95,9 @@ def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     disk = Disk({}, {}, [])
     read, write = worker.read_file, worker.write_file
 
-    def read_file(path: str, *rest: Any) -> Any:
+    def read_file(path: str, *rest: Any, **options: Any) -> Any:
         disk.touch("read", path)
-        return read(path, *rest)
+        return read(path, *rest, **options)
 
     def write_file(path: str, *rest: Any) -> Any:
         disk.touch("write", path)

@@ -12,13 +12,19 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from ukemi import ActorCrashed, ResourceExhausted, Runtime
+from ukemi import RECOVERY, ActorCrashed, ResourceExhausted, Runtime, child, supervisor
 from ukemi.actors.errors import HandlerTimeout
+from ukemi.actors.events import ActorStarted
 from ukemi.actors.files import FileCache, FileRead, FileState, FileStore
 from ukemi.actors.files.store import MOST_WAITING
-from ukemi.runtime.bridge.files import HUNG, WORKERS
+from ukemi.actors.files.worker import LARGE
+from ukemi.actors.resources import Found, Resource, ResourceMonitor, Source
+from ukemi.actors.resources.pressure import reading_of
+from ukemi.actors.resources.sources import USED_MEMORY
+from ukemi.runtime.bridge.files import HUNG, WORKERS, files_spec
 from ukemi.supervisors import AlertRaised, Recovered
 
+from ...expecting import expecting
 from .stores import Disk, in_place, in_the_past, runtime_of, settle, store_of, until
 
 STALE = FileRead("old", cached=True, stale=True)
@@ -421,3 +427,59 @@ async def test_what_was_written_in_place_by_others_is_seen_while_the_store_write
         assert (await store.call(FileStore.read, path)).data == "new"
         settle()
         assert (await store.call(FileStore.read, str(folder / "link"))).data == "new"
+
+
+# --- what is large
+
+
+async def test_what_is_large_is_read_and_written_only_where_there_is_room_for_it(
+    state: FileState, folder: Path
+) -> None:
+    small, large = in_the_past(folder / "small", "x" * LARGE), in_the_past(folder / "large", "x" * (LARGE + 1))
+    room = [10 * LARGE]
+    reading = Source("memory", Resource.MEMORY, USED_MEMORY, lambda: reading_of(100, 100 + room[0]))
+    monitor = child("resources", lambda: ResourceMonitor(find=lambda: Found((reading,), {})))
+    spec = files_spec(attrs.evolve(state, monitor="../../resources"), policy=RECOVERY)
+    async with Runtime(supervisor("app", monitor, spec)) as runtime:
+        store = store_of(runtime)
+        assert len((await store.call(FileStore.read, large)).data) == LARGE + 1
+        await store.call(FileStore.clear)
+        room[0] = 3 * LARGE
+        for asked in ((FileStore.read, large), (FileStore.write, large, "y" * (LARGE + 1))):
+            with pytest.raises(ResourceExhausted) as caught:
+                await store.call(*asked)
+            assert (caught.value.resource, caught.value.limit) == ("memory", 100 + room[0])
+        assert len((await store.call(FileStore.read, small)).data) == LARGE
+        await store.call(FileStore.write, small, "short")
+        assert await crashes(runtime) == 0
+        assert runtime.events.of(Recovered) == []
+        room[0] = 10 * LARGE
+        assert (await store.call(FileStore.read, large)).data[:2] == "xx"
+
+
+# --- the store itself
+
+
+async def test_what_was_asked_of_a_store_that_ends_is_done_by_the_next_one_in_order(
+    state: FileState, folder: Path, disk: Disk
+) -> None:
+    path = in_the_past(folder / "a")
+    async with runtime_of(state) as runtime:
+        store = store_of(runtime)
+        answers: list[str] = []
+
+        async def write(data: str) -> None:
+            await store.call(FileStore.write, path, data)
+            answers.append(data)
+
+        async with trio.open_nursery() as nursery:
+            with disk.hung(path):
+                for data in ("first", "second"):
+                    nursery.start_soon(write, data)
+                    await wait_all_tasks_blocked()
+                await until(lambda: disk.calls)
+                async with expecting(runtime, ActorStarted, "/storage/files"):
+                    store.kill()
+        assert answers == ["first", "second"]
+        assert (await store.call(FileStore.read, path)).data == "second"
+        assert store.cell.number == 2

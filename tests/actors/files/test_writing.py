@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from ukemi import ResourceExhausted
 from ukemi.actors.files import FileRead, FileState, FileStore
 from ukemi.actors.files.writing import NotWantedAnyMore, sweep, write_file
 
@@ -63,7 +62,7 @@ async def test_what_is_no_data_changes_nothing(state: FileState, folder: Path) -
 
 async def test_what_is_too_large_is_not_written(tmp_path: Path, folder: Path) -> None:
     state = FileState(tmp_path / "records", most_bytes=10)
-    with pytest.raises(ResourceExhausted, match="at most 10 can be read or written"):
+    with pytest.raises(OSError, match="File too large: it has 11 bytes or more, at most 10 can be"):
         await write(state, folder / "a", "x" * 11)
     assert os.listdir(folder) == []
 

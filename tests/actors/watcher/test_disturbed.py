@@ -18,7 +18,8 @@ from trio.testing import MockClock
 
 from ukemi import Backoff, Fallback, ResourceExhausted
 from ukemi.actors.events import ActorExited
-from ukemi.actors.watcher import PollingWatcher, Watcher, WatcherUnhealthy
+from ukemi.actors.files.mounts import Mounts
+from ukemi.actors.watcher import PollingWatcher, Watcher, WatcherUnhealthy, watcher
 from ukemi.actors.watcher.inotify import Inotify
 from ukemi.actors.watcher.snapshot import Watch
 from ukemi.supervisors import ChildRestarted, FellBack
@@ -163,6 +164,21 @@ async def test_a_watcher_that_hears_nothing_any_more_is_made_anew_by_the_tree(
             assert await it.brief(tmp_path) == ["created b"]
     finally:
         logger.remove(sink)
+
+
+async def test_what_another_machine_changes_is_found_and_is_no_ill_health(
+    tmp_path: Path, autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watcher, "mounts_now", lambda: Mounts(frozenset(), frozenset(), ("/",)))
+    async with watching() as it:
+        await it.add(tmp_path, True)
+        deaf = Inotify()
+        os.dup2(deaf.fd, source_of(it).fd)  # as if it were on a server: nothing is told
+        deaf.close()
+        (tmp_path / "a").write_text("1")
+        await trio.sleep(35)
+        assert await it.brief(tmp_path) == ["created a"]
+        assert it.ref.cell.number == 1
 
 
 @pytest.mark.parametrize("how", ["closed", "another"])
