@@ -44,7 +44,6 @@ class Cell:
         "crashes",
         "factory",
         "gate",
-        "given_again",
         "held_up_by",
         "incarnation",
         "last_crash",
@@ -87,8 +86,6 @@ class Cell:
         """What stands before the mailbox."""
         self.recovery: Recovery | None = None
         """What is done about failures, if not OTP's restart."""
-        self.given_again: dict[int, tuple[Message, str]] = {}
-        """Casts that were given again, by identity, with the keys that name them, until those are asked for."""
         self.number = 0
         self.crashes = 0
         self.state: CellState = "stopped"
@@ -231,11 +228,20 @@ class Cell:
             raise
 
     async def dismiss(self) -> None:
-        """End what was prepared."""
+        """End what was prepared. Cancelled, it is killed, and nothing is left of it either."""
         standby = self.standby
-        if standby is not None:
+        if standby is None:
+            return
+        try:
             await standby.stop()
-            self.standby = None  # not before: until then, whoever kills this place kills that too
+        except BaseException:
+            standby.kill()
+            with trio.CancelScope(shield=True):  # bounded, since it was killed
+                await standby.join()
+            raise
+        finally:
+            if self.standby is standby:
+                self.standby = None  # not before: until then, whoever kills this place kills that too
 
     @property
     def is_fit(self) -> bool:
@@ -248,15 +254,31 @@ class Cell:
         """Whether its actor has deferred calls that would be lost with it."""
         life, recovery = self.incarnation, self.recovery
         return life is not None and any(
-            each.is_open and (recovery is None or not recovery.gives_again(life, each.message[0]))
+            each.is_open and (recovery is None or recovery.gives_again(life, each.message[0]) is None)
             for each in life.deferred or ()
         )
 
-    async def make_room(self) -> None:
-        """End the present incarnation after its message in hand, for what was prepared; the mail waits."""
-        self.ask_to_stop()
-        if self.incarnation is not None:
-            await self.incarnation.join()
+    async def make_room(self) -> bool:
+        """End the present incarnation for what was prepared, between two messages; the mail waits.
+
+        False, and it goes on, if it owes answers by then or ends of itself. So it does where this is cancelled.
+        """
+        life = self.incarnation
+        if life is None:
+            return True
+        if life.suspended:  # by hand
+            return False
+        life.suspend(True)
+        try:
+            await life.rest()
+            if life.is_over or life.is_ending or life.failure is not None or self.owes_answers:
+                return False
+            self.ask_to_stop()
+            await life.join()
+            return True
+        finally:
+            if not life.is_over and life.stop_request is None:
+                life.suspend(False)
 
     def take_over(self) -> bool:
         """Let what was prepared take the free place, and the mail. False if it has ended meanwhile."""
@@ -354,7 +376,7 @@ class Cell:
             path=self.path,
             state="suspended" if now is not None and now.suspended else self.state,
             incarnation=self.number,
-            waiting=len(self.mailbox) + (len(self.gate.hold.left()) if self.gate.hold is not None else 0),
+            waiting=len(self.mailbox) + len(self.gate.held()),
             bound=self.mailbox.bound,
             senders=len(self.mailbox.waiting or ()) - self.mailbox.gone,
             handled=now.handled if now is not None else 0,

@@ -46,6 +46,12 @@ class Deferred:
         del held[self]
         return True
 
+    def was_answered(self) -> None:
+        """Count it as handled, as far as anybody counts."""
+        recovery = self.life.cell.recovery
+        if recovery is not None and recovery.watches:
+            recovery.succeeded()
+
     def fail(self, error: Exception) -> None:
         """Tell its caller; a cast becomes a dead letter."""
         if self.message[3] is not None:
@@ -72,12 +78,14 @@ class Reply:
         self._check_thread("send")
         if not self._deferred.is_thrown and self._deferred.take():
             self._deferred.call.reply(value)
+            self._deferred.was_answered()
 
     def fail(self, error: Exception) -> None:
         """Answer the caller with an exception, as a Reject does. A cast becomes a dead letter."""
         self._check_thread("fail")
         if not self._deferred.is_thrown and self._deferred.take():
             self._deferred.fail(error)
+            self._deferred.was_answered()
 
     def throw(self, error: Exception) -> None:
         """As if the handler had raised this: a crash, or whatever the actor's policy says.

@@ -14,6 +14,7 @@ import trio
 
 from .actor import Actor
 from .deferred import is_same
+from .hold import Hold
 from .reasons import Exit, Reason, is_abnormal, plain
 from .turn import is_cancelled
 
@@ -128,7 +129,7 @@ def over(life: Incarnation, reason: Reason) -> None:
         cell.lose(message, reason)
     for each in lost:
         cell.lose(each, reason)
-    for event in (life.ended, life.up):
+    for event in (life.ended, life.up, life.resting):
         if event is not None:
             event.set()
     if life.is_started:
@@ -136,21 +137,20 @@ def over(life: Incarnation, reason: Reason) -> None:
 
 
 def give_again(life: Incarnation) -> list[Message]:
-    """Put what it was to answer later back into the mailbox, where its cell's recovery says so; the rest."""
-    again, lost = [], []
-    recovery = life.cell.recovery
+    """Let what it was to answer later be given again, where its cell's recovery says so; the rest."""
+    cell, again, lost = life.cell, [], []
     deferred, life.deferred = life.deferred or {}, None
     for each in deferred:
         if not each.is_open or (life.current is not None and is_same(each.message, life.current)):
             continue
-        if recovery is not None and recovery.gives_again(life, each.message[0]):
-            each.call.history = each.history
-            if each.key is not None:
-                life.cell.given_again[id(each.message)] = (each.message, each.key)
-            again.append(each.message)
-        else:
+        history = None
+        if cell.recovery is not None:
+            history = cell.recovery.gives_again(life, each.message[0], each.history)
+        if history is None:
             lost.append(each.message)
-    life.cell.mailbox.give_back(again)
+        else:
+            again.append(Hold(cell, each.message, history, each.key).after(0))
+    cell.gate.put(*again)
     return lost
 
 

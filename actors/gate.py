@@ -2,7 +2,7 @@
 
 - A *circuit* (rule S14) that is open turns calls away and keeps accepted casts; half-open it lets in one message at a
   time, the probe.
-- A *hold* makes later mail wait: for a message that is given again, or for the pace of a *throttle*.
+- *Holds* make later mail wait: for messages that are given again, each when it is due, and for a *throttle*'s pace.
 - A closed gate says why to everybody (rules R3, R7).
 
 It belongs to the cell, so that it outlives the incarnations. When it opens or closes is up to the cell's supervisor and
@@ -11,6 +11,7 @@ its recovery.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 class Gate:
     """Of one cell."""
 
-    __slots__ = ("_cell", "_paces", "circuit", "hold", "shut_off_by", "why_closed")
+    __slots__ = ("_cell", "_holds", "_paces", "circuit", "shut_off_by", "why_closed")
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
@@ -34,8 +35,8 @@ class Gate:
         """Seconds between two messages, by who wants that."""
         self.circuit: Literal["open", "half-open"] | None = None
         """None is closed: everything is let through."""
-        self.hold: Hold | None = None
-        """What the mail waits behind."""
+        self._holds: deque[Hold] | None = None
+        """What the mail waits behind, in order."""
         self.why_closed = "is not running"
         self.shut_off_by: str | None = None
         """The path of a supervisor above whose circuit is open, and that it is closed for."""
@@ -108,23 +109,51 @@ class Gate:
             and life is not None
             and life.is_started
             and life.current is None
-            and self.hold is None
+            and not self._holds
+            and not any(each.is_open for each in life.deferred or ())
             and not self._cell.mailbox.queue
         )
 
     # --- what the mail waits behind
 
-    def put_hold(self, hold: Hold) -> None:
-        """Let later mail wait until this is due."""
-        if self.hold is not None:
-            self.hold.release()
-        self.hold = hold
-        self._cell.look()
+    @property
+    def hold(self) -> Hold | None:
+        """What the mail waits behind now; what nobody waits for any more is dropped."""
+        holds = self._holds
+        while holds:
+            if holds[0].is_wanted:
+                return holds[0]
+            holds.popleft().release()
+        return None
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether a message waits to be given again."""
+        return any(hold.message is not None for hold in self._holds or ())
+
+    def held(self) -> list[Message]:
+        """The messages that wait to be given again, in order."""
+        return [hold.message for hold in self._holds or () if hold.message is not None and hold.is_wanted]
+
+    def put(self, *holds: Hold, last: bool = False) -> None:
+        """Let later mail wait until these are due, before what it waits for already, or (`last`) behind that."""
+        if self._holds is None:
+            self._holds = deque()
+        if last:
+            self._holds.extend(holds)
+        else:
+            self._holds.extendleft(reversed(holds))
+
+    def take(self, hold: Hold) -> None:
+        """This is due, and is dealt with."""
+        assert self._holds is not None
+        self._holds.remove(hold)
+        hold.release()
 
     def let_go(self, call: Call) -> None:
         """The caller of a message has gone; held back, it is not wanted any more."""
-        if self.hold is not None and self.hold.message is not None and self.hold.message[3] is call:
-            self.hold.be_due()
+        if any(hold.message is not None and hold.message[3] is call for hold in self._holds or ()):
+            self._cell.look()
 
     @property
     def pace(self) -> float | None:
@@ -139,24 +168,28 @@ class Gate:
         else:
             paces[by] = seconds
         self._paces = paces or None
-        pace = self.pace
-        if pace is not None and self.hold is None and before is None:
-            self.put_hold(Hold(self._cell).after(pace))
-        elif pace is None and self.hold is not None and self.hold.message is None:
-            self.hold.be_due()
+        if before is None:
+            self.keep_pace()
+        elif self._paces is None:
+            for hold in [each for each in self._holds or () if each.message is None]:
+                self.take(hold)
+            self._cell.look()
         self._changed()
 
     def keep_pace(self) -> None:
         """A message was handled: let the next one wait, while it is throttled."""
-        if self._paces and self.hold is None:
-            self.put_hold(Hold(self._cell).after(max(self._paces.values())))
+        pace = self.pace
+        if pace is not None and not (self._holds and self._holds[0].message is None):
+            self.put(Hold(self._cell).after(pace))
+            self._cell.look()
 
     def _unhold(self) -> list[Message]:
-        hold, self.hold = self.hold, None
-        if hold is None:
-            return []
-        hold.release()
-        return hold.left()
+        """Let go of all that is held; the messages."""
+        held, holds = self.held(), self._holds
+        self._holds = None
+        for hold in holds or ():
+            hold.release()
+        return held
 
     def _changed(self) -> None:
         if self._cell.incarnation is not None:

@@ -116,8 +116,9 @@ async def _handle_carefully(
             outcome = short(result)
         if call is not None and call is not life.claimed:
             call.reply(result)
-        is_known = life.claimed is None and life.current is not None  # it was neither deferred nor put aside
-        if recovery is not None and recovery.watches and is_known and result is not GIVEN_UP and not is_tick:
+        # neither deferred nor put aside, nor answered in place of one that has failed
+        is_handled = life.claimed is None and life.current is not None and life.answers_for is None
+        if recovery is not None and recovery.watches and is_handled and result is not GIVEN_UP and not is_tick:
             recovery.succeeded()
     except BaseException as error:
         leaf = plain(error)
@@ -126,6 +127,7 @@ async def _handle_carefully(
             raise
     finally:
         life.answers_for = life.history = None
+        life.is_thrown = False
         life.cell.gate.keep_pace()
         if timer is not None:
             timer.cancel()
@@ -153,9 +155,10 @@ async def _attend(life: Incarnation) -> Reason | None:
             life.current = life.claimed = None
             continue
         stop = life.stop_request
-        if stop is not None and not (stop.drain and (life.cell.mailbox.queue or life.cell.gate.hold)):
+        if stop is not None and not (stop.drain and (life.cell.mailbox.queue or life.cell.gate.hold is not None)):
             return stop.reason
         if life.suspended:
+            life.rests()
             life.parked = life.task
             await wait_task_rescheduled(life.unpark)
             continue
@@ -182,7 +185,8 @@ async def _take_thrown(life: Incarnation, signal: Thrown) -> None:
     """A message that was to be answered later has failed: as if its handler had, just now."""
     deferred = signal.deferred
     if deferred.take() and deferred.is_open:
-        life.current, life.history = deferred.message, deferred.history
+        life.is_thrown = True
+        _take_in_hand(life, deferred.message, deferred.history, deferred.key)
         await _handle_carefully(life, deferred.message, _raise(signal.error))
         life.current = life.claimed = None
 
@@ -193,26 +197,26 @@ async def _raise(error: BaseException) -> None:
 
 async def _take_hold(life: Incarnation) -> bool:
     """Give the message that was held back again, if it is due; else wait. Whether there was anything to take."""
-    cell = life.cell
-    hold = cell.gate.hold
+    hold = life.cell.gate.hold
     if hold is None:
         return False
-    left, message = hold.left(), hold.message
-    if not hold.is_due and (left or message is None):
+    if not hold.is_due:
         life.parked = life.task
         await wait_task_rescheduled(life.unpark)
         return True
-    cell.gate.hold = None
-    hold.release()
-    is_wanted = message is not None and bool(left) and left[0] is message
-    cell.mailbox.give_back(left[is_wanted:])
-    if message is not None and is_wanted:
-        life.current, life.history = message, hold.history
-        life.keyed = None if hold.key is None else (message, hold.key)
-        await _handle_carefully(life, message)
+    life.cell.gate.take(hold)
+    if hold.message is not None:
+        _take_in_hand(life, hold.message, hold.history, hold.key)
+        await _handle_carefully(life, hold.message)
         life.current = life.claimed = None
         life.handled += 1
     return True
+
+
+def _take_in_hand(life: Incarnation, message: Message, history: Any, key: str | None) -> None:
+    """A message that was in hand before, with what is remembered of it."""
+    life.current, life.history = message, history
+    life.keyed = None if key is None else (message, key)
 
 
 def _handler(life: Incarnation, name: str) -> Callable[..., Any]:

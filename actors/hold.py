@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Hold:
     """Set it with `after` or `until_up`; once it `is_due`, its cell's actor takes it."""
 
-    __slots__ = ("_cell", "_end_listening", "_timer", "followers", "history", "is_due", "key", "message")
+    __slots__ = ("_cell", "_end_listening", "_timer", "history", "is_due", "key", "message")
 
     def __init__(self, cell: Cell, message: Message | None = None, history: Any = None, key: str | None = None) -> None:
         self.message = message
@@ -29,8 +29,6 @@ class Hold:
         """What the recovery remembers of the message's tries."""
         self.key = key
         """Names the message, if it is a cast whose handler has asked for that."""
-        self.followers: list[Message] = []
-        """Calls that come right behind the message, since they are given again too."""
         self.is_due = False
         self._cell = cell
         self._timer: Timer | None = None
@@ -65,10 +63,11 @@ class Hold:
         self.release()
         self._cell.look()
 
-    def left(self) -> list[Message]:
-        """All that it still holds and somebody waits for, in order."""
-        held = [self.message] if self.message is not None else []
-        return [each for each in (*held, *self.followers) if each[3] is None or not each[3].settled]
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for its message, or it is a mere pause."""
+        call = self.message[3] if self.message is not None else None
+        return call is None or not call.settled
 
     def release(self) -> None:
         """Nothing more will make it due."""

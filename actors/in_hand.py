@@ -53,17 +53,16 @@ def message_key(life: Incarnation) -> str:
     """What names the message in hand, whenever it is given again."""
     message = _in_hand(life, "message_key")
     call = _call_in_hand(life)
-    if call is None:
-        if life.keyed is None or life.keyed[0] is not message:
-            _, key = life.cell.given_again.pop(id(message), (None, None))
-            life.keyed = (message, key or life.cell.system.next_key())
-        last = next(reversed(life.deferred)) if life.deferred else None
-        if last is not None and last.message is message:
-            last.key = life.keyed[1]
-        return life.keyed[1]
-    if call.key is None:
-        call.key = life.cell.system.next_key()
-    return call.key
+    if call is not None:
+        if call.key is None:
+            call.key = life.cell.system.next_key()
+        return call.key
+    if life.keyed is None or life.keyed[0] is not message:
+        life.keyed = (message, life.cell.system.next_key())
+    for deferred in life.deferred or ():
+        if deferred.message is message:
+            deferred.key = life.keyed[1]
+    return life.keyed[1]
 
 
 def stash(life: Incarnation) -> None:

@@ -76,6 +76,7 @@ class Incarnation:
         "is_over",
         "is_spawned",
         "is_started",
+        "is_thrown",
         "is_winding_down",
         "keyed",
         "killed",
@@ -86,6 +87,7 @@ class Incarnation:
         "order",
         "parked",
         "recent",
+        "resting",
         "runs_inline",
         "scope",
         "stashed",
@@ -132,6 +134,8 @@ class Incarnation:
         self.is_spawned = False
         """It has a task of its own, or soon will."""
         self.is_started = False
+        self.is_thrown = False
+        """The message in hand was to be answered later, and has failed."""
         self.is_winding_down = False
         self.keyed: tuple[Message, str] | None = None
         """A cast that has asked for its name, and that."""
@@ -142,6 +146,7 @@ class Incarnation:
         self.recent = Recent(remembers) if remembers else None
         """The last messages, for a crash dump."""
         self.choose_path()
+        self.resting: trio.Event | None = None
         self.stashed: list[Message] | None = None
         self.stop_request: StopRequest | None = None
         self.suspended = False
@@ -367,6 +372,18 @@ class Incarnation:
         """Take no message until resumed; stop and kill still work."""
         self.suspended = on
         self.look()
+
+    async def rest(self) -> None:
+        """Wait until it has no message in hand, having been suspended, or is over."""
+        if self.current is not None and not self.is_over:
+            self.resting = trio.Event()
+            await self.resting.wait()
+
+    def rests(self) -> None:
+        """It has no message in hand, and takes none."""
+        if self.resting is not None:
+            self.resting.set()
+            self.resting = None
 
     async def join(self) -> None:
         """Wait until it is over."""

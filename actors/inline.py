@@ -51,10 +51,10 @@ def run_inline(
     if recovery is not None and recovery.watches:
         _was_handled(life, recovery, result)
     life.is_inline = False
-    life.current = None
     life.handled += 1
     if life.attention or cell.mailbox.queue or (type(result) not in PLAIN and isawaitable(result)):
         return _finish_inline(life, message, result)
+    life.current = None
     cell.ready = life
     return result
 
@@ -107,9 +107,10 @@ def _recover_inline(life: Incarnation, message: Message, error: BaseException, t
 def _finish_inline(life: Incarnation, message: Message, result: Any) -> Any:
     """Something came up while the message was handled: stash, defer, an awaitable, stop, new mail (rule I4)."""
     life.is_inline = False
+    in_hand = life.current[3] if life.current is not None else None
     life.current = None
     if type(result) not in PLAIN and isawaitable(result):
-        call = life.claimed or Call(life.cell, message[0])
+        call = life.claimed or in_hand or Call(life.cell, message[0])
         call.taken = not call.queued
         message = (*message[:3], call)
         life.begun = (message, result)

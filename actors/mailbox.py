@@ -170,13 +170,6 @@ class Mailbox:
             self.room += len(messages)
         self.stashed -= len(messages)
 
-    def give_back(self, messages: list[Message]) -> None:
-        """Messages that were taken wait again, before all others."""
-        for message in messages:
-            if message[3] is not None:
-                message[3].taken, message[3].queued = False, True
-        self.queue.extendleft(reversed(messages))
-
     def close(self) -> Iterator[Message]:
         """Take nothing more; yield what was queued and not yet handled. Senders that wait are refused."""
         left = [*self.queue, *self._shut()]

@@ -41,7 +41,6 @@ class Call:
         "deadline",
         "error",
         "extended",
-        "history",
         "is_default",
         "is_inherited",
         "key",
@@ -69,8 +68,6 @@ class Call:
         """Whether nobody has named it, so that it may be lengthened."""
         self.extended = 0
         """How often it was."""
-        self.history: Any = None
-        """What the recovery remembers of its tries, while it waits in the mailbox to be given again."""
         self.key: str | None = None
         """Names it, once its handler has asked for that."""
         self.task: Task | None = None
@@ -114,7 +111,7 @@ class Call:
         asked = self.caller.current[3] if self.caller is not None and self.caller.current is not None else None
         if self.is_inherited and asked is not None and not asked.settled:
             more = asked.deadline - self.deadline
-        elif self.is_default and self.cell.recovery is not None:
+        elif self.is_default and self.cell.recovery is not None and self._is_in_hand:
             more = self.cell.recovery.more_time(self.method, self.seconds, self.extended)
         if more <= 0:
             return False
@@ -123,6 +120,15 @@ class Call:
         self.deadline += more
         self.timer = self.cell.system.timers.at(self.deadline, self.expire)
         return True
+
+    @property
+    def _is_in_hand(self) -> bool:
+        """Whether its handler runs, or is to answer it later."""
+        life = self.cell.incarnation
+        if life is None:
+            return False
+        is_current = life.current is not None and life.current[3] is self
+        return is_current or any(each.call is self for each in life.deferred or ())
 
     def abort(self, _: RaiseCancelT) -> Abort:
         """The caller is cancelled while it waits. Not taken yet, the message never runs (rule M5)."""

@@ -19,10 +19,6 @@ from .turn import is_cancelled
 if TYPE_CHECKING:
     from .incarnation import Incarnation
 
-PATIENCE = 30.0
-"""Seconds for which a message waits, at most, for another component to be up again."""
-
-
 GIVEN_UP = object()
 """The result of a handler that was given up."""
 
@@ -78,16 +74,11 @@ async def try_recover(life: Incarnation, message: Message, error: BaseException)
         return False  # no policy answers a caller with a Cancelled or a Ctrl-C (rules X1, X2)
     if life.killed or life.failure is not None or is_cancelled():
         return False
-    verdict = recovery.message_failed(life, life.current and message, plain(error), history_of(life, message))
+    verdict = recovery.message_failed(life, life.current and message, plain(error), life.history)
     if isinstance(verdict, AnswerBy):
         await answer_otherwise(life, message, plain(error), verdict.method)
         return True
     return carry_out(life, message, plain(error), verdict)
-
-
-def history_of(life: Incarnation, message: Message) -> Any:
-    """What the recovery remembers of a message's tries."""
-    return life.history if life.history is not None or message[3] is None else message[3].history
 
 
 def carry_out(life: Incarnation, message: Message, error: BaseException, verdict: Verdict) -> bool:
@@ -109,28 +100,23 @@ def carry_out(life: Incarnation, message: Message, error: BaseException, verdict
 
 
 def hold_back(life: Incarnation, message: Message, verdict: Repeat | Crash) -> bool:
-    """Keep a message for another try, before all that waits.
+    """Keep a message for another try, before all that waits; one that is thrown back, behind those that were before.
 
-    Where another is held back already a call comes behind that; a timer's message, which comes again anyway, is not
-    kept: False.
+    A timer's message is not kept where others are (False): it comes again anyway, while those still wait.
     """
-    cell, gate, call = life.cell, life.cell.gate, message[3]
-    if gate.hold is not None and gate.hold.message is not None:
-        if call is None:
-            return False
-        take_back(life, message)
-        call.history = verdict.history
-        gate.hold.followers.append(message)
-        return True
+    gate = life.cell.gate
+    if message[3] is None and not life.is_thrown and gate.is_holding:
+        return False
     take_back(life, message)
     key = life.keyed[1] if life.keyed is not None and life.keyed[0] is message else None
-    hold = Hold(cell, message, verdict.history, key)
-    if isinstance(verdict, Crash):  # for the next incarnation: this one is not to look at it
-        gate.hold = hold.after(verdict.delay)
-    elif verdict.until_up is not None:
-        gate.put_hold(hold.until_up(verdict.until_up, verdict.delay, PATIENCE))
+    hold = Hold(life.cell, message, verdict.history, key)
+    if isinstance(verdict, Repeat) and verdict.until_up is not None:
+        hold.until_up(verdict.until_up, verdict.delay, verdict.at_most)
     else:
-        gate.put_hold(hold.after(verdict.delay))
+        hold.after(verdict.delay)
+    gate.put(hold, last=life.is_thrown)
+    if isinstance(verdict, Repeat):
+        life.look()  # a crash is for the next incarnation: this one is not to look at it
     return True
 
 

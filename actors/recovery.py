@@ -31,6 +31,8 @@ class Repeat:
     history: Any
     """What the recovery remembers of the message's tries."""
     until_up: str | None = None
+    at_most: float = 0.0
+    """Seconds for which it waits for that, at most."""
 
 
 @attrs.frozen
@@ -66,8 +68,9 @@ class Recovery(Protocol):
     def ended(self, life: Incarnation, reason: Reason) -> Any:
         """The order upon an abnormal end that no message has brought about, or on which nobody has decided."""
 
-    def gives_again(self, life: Incarnation, method: str) -> bool:
-        """Whether a message that was to be answered later, and was not before its incarnation ended, is given again."""
+    def gives_again(self, life: Incarnation, method: str, history: Any = None) -> Any:
+        """What to remember of a message, so that it is given again, that was to be answered later than its incarnation
+        has lived. None: it is lost."""
 
     def succeeded(self) -> None:
         """A message was handled, or rejected, if `watches`."""

@@ -140,8 +140,12 @@ class Ref(Generic[A_co]):
             system.turns_left -= 1 + (clock() - begun) * TURNS_PER_SECOND
             if type(result) is not Call:
                 return result
+            me = current.get(None)
             if not result.deadline:
-                set_deadline(result, self._timeout, current.get(None))
+                set_deadline(result, self._timeout, me)
+            if type(me) is Incarnation and not result.settled:
+                result.caller = me
+                me.waits.append(cell)
             return await self._reply(result)
         return await self._reply(self._ask(known, args, kwargs))
 

@@ -30,7 +30,8 @@ def refuse_cycles(cell: Cell) -> None:
     if life is None and not cell.held_up_by and _supervisor_of(cell) is None:
         return
     in_hand = life.current[3] if life is not None and life.current is not None else None
-    for call in (*cell.mailbox.calls(), *([in_hand] if in_hand is not None else [])):
+    held = (message[3] for message in cell.gate.held() if message[3] is not None)
+    for call in (*held, *cell.mailbox.calls(), *([in_hand] if in_hand is not None else [])):
         chain = _chain(cell, call.caller.cell) if call.caller is not None else None
         if chain is not None:
             if not call.taken:

@@ -111,13 +111,16 @@ class Detours(Substitutes):
     def _circuit_of(self, child: Child) -> ChildCircuit:
         """A child's circuit; a new one, in a new guard, if it has none."""
         guard = child.guard
-        if guard is None or guard.circuit is None:
-            last = child.spec.on_exhausted
-            settings = last if isinstance(last, CircuitBreak) else CircuitBreak()
-            policy = self._policy_of(child.spec) if child.spec.tree is None else None
-            guard = child.guard = self._guard(child, policy, settings=settings)
-            if child.spec.tree is None:  # what a supervisor does is not to be given up halfway, as Cancel does
-                child.cell.recovery = guard
+        if guard is not None and guard.circuit is not None:
+            return guard.circuit
+        last = child.spec.on_exhausted
+        settings = last if isinstance(last, CircuitBreak) else CircuitBreak()
+        if guard is not None:
+            return guard.add_circuit(settings)
+        policy = self._policy_of(child.spec) if child.spec.tree is None else None
+        guard = child.guard = self._guard(child, policy, settings=settings)
+        if child.spec.tree is None:  # what a supervisor does is not to be given up halfway, as Cancel does
+            child.cell.recovery = guard
         assert guard is not None
         assert guard.circuit is not None
         return guard.circuit

@@ -79,6 +79,8 @@ class Keeper(Actor):
     def _remove(self, child: Child) -> None:
         child.hold()
         child.stay()
+        if child.guard is not None:
+            child.guard.end()
         child.cell.retire()
         self._children.pop(child.spec.name, None)
 

@@ -186,12 +186,13 @@ class Child:
         self.put_on(0)
         self.reasons = _NO_REASON
         self.returns = 0
-        if self.guard is not None and self.guard.circuit is not None:
-            self.guard.circuit.end()
+        if self.guard is not None:
+            self.guard.end()
         self.cell.close()
 
     def failed(self, reason: Reason, order: Order | None, at: float) -> None:
         """It has ended of itself, at that time, and this is what is to be done."""
+        self.hold()
         self.reason, self.failed_at = reason, at
         self.action, self.is_free = (None, False) if order is None else (order.action, order.is_bounded)
         self.went_down(at)

@@ -94,7 +94,7 @@ class Restarts(Detours):
         """Stop a child, to be started again as if it had failed."""
         child.failed_at, child.reason = because.failed_at, because.reason
         child.is_free = child is not because  # one failure spends the window once
-        await self._take_group_down(child)
+        await self._stop_group(child.spec.name)
         self._await_start(child)
 
     async def _restart(self, child: Child) -> None:

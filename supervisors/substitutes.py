@@ -163,16 +163,24 @@ class Substitutes(Keeper):
                 raise
             swap.failure = describe(error)
         else:
-            if self._fits(child, swap):
-                await child.cell.make_room()
-            else:
-                await child.cell.dismiss()
-                swap.failure = "it is not well enough, or no longer wanted, or what runs has calls to answer"
+            await self._make_room(child, swap)
         self.ctx.after(0, self._swapped, child.spec.name, swap)
+
+    async def _make_room(self, child: Child, swap: Swap) -> None:
+        """What is to take over is up: let what runs end. If that can't be, or is called off, nothing is left of it."""
+        swap.standby = child.cell.standby
+        try:
+            if child.swap is swap and self._fits(child, swap) and await child.cell.make_room():
+                return
+        except BaseException:
+            await child.cell.dismiss()
+            raise
+        swap.failure = "it is not well enough, or no longer wanted, or what runs has calls to answer"
+        await child.cell.dismiss()
 
     def _fits(self, child: Child, swap: Swap) -> bool:
         """Whether a child is still to be replaced by what is on standby, and that is well enough."""
-        swap.standby = standby = child.cell.standby
+        standby = swap.standby
         if standby is None or not standby.is_fit or self._wanted_mode(child) != swap.mode or child.cell.owes_answers:
             return False
         feature = child.spec.feature

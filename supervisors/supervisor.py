@@ -93,14 +93,19 @@ class Supervisor(Restarts):
         if missing is not None:
             detail = f"; it depends on {missing.spec.name!r}, which is {missing.state}"
             raise Reject(ChildStateError(name, "stopped", detail))
+        was_done = child.is_done
         self._await_start(child)
         self._release_held()  # their mail waits from now on
         error = await self._start(child)
         if error is not None:
             child.close()
+            child.is_done = was_done  # what can run without it still can
             for other in self._shaken(child):
                 if other.state == "restarting":
                     self._settle(other)
+                elif other.mode and self._missing(other.spec) is not None:
+                    other.suffer("dependency")
+            await self._start_due()
             raise Reject(StartFailed(child.cell.path, error))
         await self._start_due()
         return child.cell.ref
@@ -179,8 +184,8 @@ class Supervisor(Restarts):
             child = self._children.get(each.cell.name)
             if child is None or child.cell is not each.cell or child.cell.incarnation is not None:
                 continue
-            if each.incarnation != child.cell.number:
-                continue
+            if each.incarnation != child.cell.number or child.state not in ("running", "starting", "open"):
+                continue  # it was taken down since
             child.failed(each.reason, each.order, each.at)
             child.stay()
             if not is_restarted(child.spec.restart, each.reason):

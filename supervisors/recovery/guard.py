@@ -120,7 +120,7 @@ class Guard:
 
         def has_fallback(action: Fallback) -> bool:
             wanted = action.handler or action.like
-            return self._answering(life, method, action) is not None or self._has_fallback(wanted)
+            return self._answering(life, method, message, action) is not None or self._has_fallback(wanted)
 
         case = Case(
             failure=failure,
@@ -151,10 +151,13 @@ class Guard:
         """What the supervisor is to do about a restart whose start has failed."""
         return self._order_on(error)
 
-    def gives_again(self, life: Incarnation, method: str) -> bool:
+    def gives_again(self, life: Incarnation, method: str, history: Any = None) -> History | None:
         """See `Recovery`: where the policy gives messages again at all, and the method bears it."""
         known = life.methods.own.get(method)
-        return known is not None and known.retryable and self.policy.retries
+        if known is None or not known.retryable or not self.policy.retries:
+            return None
+        past: History = history or History()
+        return past.keep(self._now(), own=False)
 
     def succeeded(self) -> None:
         """See `Recovery`."""
@@ -174,6 +177,18 @@ class Guard:
         return self.cell.system.timeouts.of(operation)
 
     # --- the supervisor's side
+
+    def add_circuit(self, settings: CircuitBreak) -> ChildCircuit:
+        """Give the child a circuit, which it had none of."""
+        self.circuit = ChildCircuit(self.cell, settings)
+        self.watches = True
+        return self.circuit
+
+    def end(self) -> None:
+        """The child is down, and stays down: its circuit is closed, its mail is not throttled any more."""
+        if self.circuit is not None:
+            self.circuit.end()
+        self._throttling.end()
 
     def circuit_info(self) -> CircuitInfo | None:
         """What is told of its circuit."""
@@ -240,8 +255,8 @@ class Guard:
             case Retry() as action:
                 return Repeat(self._pause(action, failure, history.tried(self._row(failure)[1]) - 1), history)
             case Fallback() as action:
-                other = self._answering(life, method, action)
-                return AnswerBy(other) if other is not None else Crash(order, keep=may_repeat)
+                other = self._answering(life, method, message, action)
+                return AnswerBy(other) if other is not None else self._crash(order, history, may_repeat)
             case Defer():
                 return self._deferred(message, failure, history)
             case Throttle() as action:
@@ -253,9 +268,14 @@ class Guard:
                 self._degrade_beside(action, failure)
                 return Answer()
             case Degrade():
-                return Crash(order, keep=may_repeat)
+                return self._crash(order, history, may_repeat)
             case _:
                 return Crash(order)
+
+    def _crash(self, order: Order, history: History, may_repeat: bool) -> Crash:
+        """The incarnation ends, and the message goes to what comes next, if it may be given again; not without end."""
+        kept = history.keep(self._now(), own=True) if may_repeat else None
+        return Crash(order, keep=kept is not None, history=kept)
 
     def _deferred(self, message: Message | None, failure: Failure, history: History) -> Verdict:
         """Keep the message until what has failed is up again. If that is up, and fails again, later and later."""
@@ -268,7 +288,8 @@ class Guard:
             return Crash(Order(Restart())) if is_own else Answer()
         if is_own:
             return Crash(Order(Restart(), is_bounded=True), keep=True, history=history, delay=pause)
-        return Repeat(pause, history, until_up=failure.component)
+        left = history.deferred_since + DEFERRED - now
+        return Repeat(pause, history, until_up=failure.component, at_most=left)
 
     def _degrade_beside(self, action: Degrade, failure: Failure) -> None:
         """The child goes on; several failures in a row, as they come where something runs out, lower one level."""
@@ -280,12 +301,21 @@ class Guard:
             self._lowered_at = now
         self._tell(action, failure)
 
-    def _answering(self, life: Incarnation, method: Method | None, action: Fallback) -> str | None:
+    def _answering(
+        self, life: Incarnation, method: Method | None, message: Message | None, action: Fallback
+    ) -> str | None:
         """The method that answers in place of one that failed, if there is one that takes its arguments."""
-        name = action.handler if action.handler in life.methods.own else None
-        if name is None and action.handler is None and method is not None:
-            name = method.falls_back_to
-        return name if name is not None and method is not None and name != method.name else None
+        if method is None or message is None:
+            return None
+        name = action.handler if action.handler is not None else method.falls_back_to
+        other = life.methods.own.get(name) if name is not None else None
+        if other is None or other.name == method.name:
+            return None
+        try:
+            other.check(message[1], message[2])
+        except TypeError:
+            return None
+        return other.name
 
     def _is_own(self, action: Degrade) -> bool:
         """Whether it is the child itself that can't go on as it is."""
@@ -300,7 +330,7 @@ class Guard:
     def _has_time(self, message: Message | None, pause: float, now: float) -> bool:
         """Whether the caller still waits when the message is given again."""
         call = message[3] if message is not None else None
-        return now + pause < call.deadline if call is not None and call.deadline else pause <= LONGEST_PAUSE
+        return pause <= LONGEST_PAUSE and (call is None or not call.deadline or now + pause < call.deadline)
 
     def _classify(self, error: BaseException) -> Failure:
         return self.policy.classifier.classify(error, self.cell.path)

@@ -37,8 +37,11 @@ class Throttling:
         if self._relief is not None:
             self._relief.cancel()
         system = self._cell.system
-        self._relief = system.timers.at(system.now() + action.quiet, self._end)
+        self._relief = system.timers.at(system.now() + action.quiet, self.end)
 
-    def _end(self) -> None:
-        self._action = self._relief = None
-        self._cell.gate.throttle(self, None)
+    def end(self) -> None:
+        """Let the mail through as it comes."""
+        if self._relief is not None:
+            self._relief.cancel()
+            self._action = self._relief = None
+            self._cell.gate.throttle(self, None)

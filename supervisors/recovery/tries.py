@@ -19,6 +19,11 @@ Key: TypeAlias = tuple[Category | None, Severity | None]
 QUIET = 5.0
 """Seconds without a failure after which the tries of a child count from 0 again."""
 
+MOST_KEPT = 10
+"""How often a message is given to another incarnation."""
+AWHILE = 30.0
+"""Seconds after which that an actor has ended with a message in its hands is no fault of the message."""
+
 _NONE: Mapping[Key, int] = MappingProxyType({})
 
 
@@ -30,6 +35,10 @@ class History:
     deferred: int = 0
     """How often it was deferred, and when that was first done."""
     deferred_since: float | None = None
+    kept: int = 0
+    """How often it was given to another incarnation, since the one before had ended with it in its hands; and when that
+    was last done."""
+    kept_at: float | None = None
 
     def tried(self, key: Key) -> int:
         """How often, under this row."""
@@ -43,6 +52,16 @@ class History:
         """Deferred once more."""
         since = self.deferred_since if self.deferred_since is not None else now
         return attrs.evolve(self, deferred=self.deferred + 1, deferred_since=since)
+
+    def keep(self, now: float, *, own: bool) -> History | None:
+        """Given to another incarnation; None, if that has been done too often and did not help.
+
+        `own`: it was this message that failed. Else it was in the hands of an actor that has failed of something else,
+        and counts anew after a while.
+        """
+        is_row = own or (self.kept_at is not None and now - self.kept_at <= AWHILE)
+        kept = self.kept + 1 if is_row else 1
+        return attrs.evolve(self, kept=kept, kept_at=now) if kept <= MOST_KEPT else None
 
 
 class Tries:

@@ -372,7 +372,7 @@ async def test_a_child_that_is_stopped_for_good_fails_what_it_had_put_off() -> N
         assert str(answers[0]) == "/office/clerk is not running"
 
 
-async def test_a_full_mailbox_takes_it_back_all_the_same() -> None:
+async def test_what_is_given_again_takes_no_room_from_what_comes() -> None:
     book, answers = Book(), list[Any]()
     async with office(book, RETRY, mailbox=2, backoff=Backoff(0.01, 0.01)) as runtime, trio.open_nursery() as nursery:
         clerk = runtime.ref("clerk")
@@ -383,11 +383,14 @@ async def test_a_full_mailbox_takes_it_back_all_the_same() -> None:
         clerk.cast("break_down")
         await wait_all_tasks_blocked()
         assert clerk.stats().waiting == 3
+        clerk.cast("again", "4")
+        clerk.cast("again", "5")
         with pytest.raises(MailboxFull):
-            clerk.cast("again", "4")
-        while len(book.asked) < 3:
+            clerk.cast("again", "6")
+        assert clerk.stats().waiting == 5
+        while len(book.asked) < 5:
             await trio.sleep(0.01)
-        assert [what for _, _, what in book.take()] == ["1", "2", "3"]
+        assert [what for _, _, what in book.take()] == ["1", "2", "3", "4", "5"]
         clerk.cast("answer")
 
 
