@@ -39,6 +39,7 @@ def main() -> None:
         parts += ["## File watcher", table(trio.run(watcher.rows))]
         parts += ["## IPC, with a client in another process", table(trio.run(ipc.rows))]
         parts += ["## Parser", printed("parser"), "## Shells on PTYs", printed("pty")]
+        parts += ["## Terminals, as the bridge runs them", printed("terminal")]
     text = "\n\n".join(parts)
     print(text)
     if "--print" not in sys.argv:
