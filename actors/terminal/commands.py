@@ -155,7 +155,7 @@ class Commands(Actor):
         if running is not None:
             running.end()
             self._printer.flush(final=True)
-            lost = CommandLost(self._path, status, began=self._shell.command == "begun")
+            lost = CommandLost(self._path, status, began=self._shell.command != "typed")
             if running.late:
                 running.reply.fail(self._timeout(running))
             elif lost.began:

@@ -3,8 +3,8 @@
 A command is typed as it is, has begun once its newline was written, and counts as ended when it has been silent for a
 while: 2 s after its last output, or 15 s where that says that something is being built. There is no exit code.
 
-A shell that may yet mark its commands is given its time first. Its markers are still followed: once they come, the
-actor that goes by them can take over again.
+A shell that may yet mark its commands, or has shown no prompt, is given its time first. Its markers are still followed:
+once they come, the actor that goes by them can take over again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .echo import Echo
 from .errors import ShellIntegrationError
 from .integration import encode_command
 from .modes import Mode
-from .process import SETTLED, PtyProcess
+from .process import PtyProcess
 from .running import Running
 from .settings import TerminalSettings
 from .texts import HOT_SECONDS, INTEGRATION_TIMEOUT, OUTPUT_UNAVAILABLE, STATUS_UNKNOWN, hot_seconds
@@ -52,12 +52,11 @@ class PlainCommands(Commands):
 
     def _get_ready(self) -> None:
         self._has_spoken = self._shell.consumed > self._shell.begin
-        seconds = SETTLED if self._shell.kind == "sh" else INTEGRATION_TIMEOUT
-        self.ctx.after(seconds, self._wait_no_more)
+        self.ctx.after(INTEGRATION_TIMEOUT, self._wait_no_more)
 
     def _wait_no_more(self) -> None:
         self._has_waited = True
-        if self._shell.marks == "unknown":
+        if self._shell.marks == "unknown" and self._shell.kind != "sh":
             self._shell.lost("B", "D")
         self._next()
 

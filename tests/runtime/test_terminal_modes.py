@@ -147,6 +147,21 @@ async def test_a_shell_of_sh_that_is_killed_under_a_command_fails_it_and_the_nex
     assert (await run(client, terminal, "echo on"))["output"] == "on\r\n"
 
 
+async def test_a_command_of_sh_that_has_begun_is_never_run_again(
+    bridge: Bridge, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it runs: longer than a shell has for its first prompt."""
+    monkeypatch.setattr(plain, "INTEGRATION_TIMEOUT", 0.2)
+    terminal = await client.terminal(tmp_path, shell="sh")
+    command = "echo ran >> ran; n=0; while :; do n=$((n+1)); echo $n; sleep 0.05; done"
+    id = await client.ask("terminal/execute", terminal=terminal, command=command)
+    await client.output(terminal, "\n10\r\n")
+    os.kill(await bridge.runtime.ref(path(terminal, "pty")).call("pid"), signal.SIGKILL)
+    with pytest.raises(Failed, match="has ended: Process terminated by signal SIGKILL"):
+        await client.answer(id)
+    assert (await run(client, terminal, "cat ran"))["output"] == "ran\r\n"
+
+
 async def test_a_shell_whose_markers_do_not_come_in_time_has_no_integration_until_they_come(
     bridge: Bridge, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
