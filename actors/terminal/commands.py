@@ -155,7 +155,7 @@ class Commands(Actor):
         if running is not None:
             running.end()
             self._printer.flush(final=True)
-            lost = CommandLost(self._path, status, began=self._shell.command != "typed")
+            lost = CommandLost(self._path, status, began=self._may_have_begun())
             if running.late:
                 running.reply.fail(self._timeout(running))
             elif lost.began:
@@ -209,6 +209,10 @@ class Commands(Actor):
     def _type(self, running: Running, typed: bytes) -> None:
         """Let the command in hand be typed."""
         raise NotImplementedError
+
+    def _may_have_begun(self) -> bool:
+        """Whether the command in hand may have had effects, so that it must not be run again."""
+        return self._shell.command != "typed"
 
     def _check_reading(self) -> None:
         """How the parser reads: ShellIntegrationError if this mode has no use for that, and no command is in hand."""

@@ -112,6 +112,10 @@ class MarkedCommands(Commands):
         if self._running is not None:
             self._finish(self._running, exit_code, self._mode)
 
+    def _may_have_begun(self) -> bool:
+        """Without markers nobody knows."""
+        return super()._may_have_begun() or self._reading != "markers"
+
     # --- markers that do not come
 
     def _keep_looking(self) -> None:

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 from loguru import logger
 
-from ukemi import Actor, Runtime, UkemiError, child, supervisor
+from ukemi import Actor, ActorCrashed, Runtime, UkemiError, child, supervisor
 from ukemi.actors.events import ActorExited
 from ukemi.actors.parser import MarkerParser
 from ukemi.actors.parser.stream import Output, Piece, Reading, StreamParser
 from ukemi.actors.terminal import process
+from ukemi.actors.terminal.errors import CommandLost
 from ukemi.actors.terminal.marked import MarkedCommands
 from ukemi.actors.terminal.process import PtyProcess
 from ukemi.actors.terminal.settings import TerminalSettings
@@ -295,3 +297,32 @@ async def test_a_parser_that_fails_says_of_what(
         monkeypatch.setattr(MarkerParser, "feed", fail_once)
         assert (await term.run("echo hi")).output.data == "hi\r\n"
         assert "Parser error: out of range" in said
+
+
+async def ended_under(reading: Reading) -> UkemiError:
+    """How a command fails whose shell ends when it was typed, and the parser reads like that."""
+    settings = TerminalSettings("t")
+    parts = child("pty", lambda: Silent(settings)), child("commands", lambda: MarkedCommands(settings))
+    async with Runtime(supervisor("app", *parts, child("parser", Swallow), max_restarts=9)) as runtime:
+        commands, shell = runtime.ref("commands", MarkedCommands), settings.at
+        shell.at_prompt, shell.marks = True, "yes"
+        async with trio.open_nursery() as nursery:
+
+            async def end() -> None:
+                while shell.command != "typed":
+                    await trio.lowlevel.checkpoint()
+                await commands.call(MarkedCommands.parsed, [Piece(shell.begin + 2, b"ab")], reading)
+                await commands.call(MarkedCommands.shell_ended, shell.begin + 2, 1)
+
+            nursery.start_soon(end)
+            with pytest.raises(UkemiError) as caught:
+                await commands.call(MarkedCommands.execute, "x")
+        return caught.value
+
+
+async def test_a_command_counts_as_begun_where_nobody_looks_for_the_marker_that_would_say_so() -> None:
+    for reading, began in [("markers", False), ("text", True), ("nothing", True)]:
+        error = await ended_under(reading)  # type: ignore[arg-type]
+        lost = error.__cause__ if isinstance(error, ActorCrashed) else error
+        assert isinstance(lost, CommandLost)
+        assert lost.began == began
