@@ -170,6 +170,7 @@ class Restarts(Detours):
             if other.spec.restart == "temporary":
                 self._remove(other)
                 continue
+            other.returns = 0  # why it fell back may have gone with what it depends on
             if self._missing(other.spec, but_due=True) is None:
                 self._await_start(other)
             elif other.does_without or other.is_held:

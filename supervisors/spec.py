@@ -53,6 +53,8 @@ class ChildSpec:
     """What takes its place, by name, in order."""
     gives_way: GivesWay = "at once"
     """When a fallback gives the place back: as soon as the child is well, or only once the fallback has ended."""
+    goes_without: bool = True
+    """Whether a fallback runs while something that it depends on is down; else it is held until that is up."""
     feature: Feature | None = None
     """What it provides."""
     on_exhausted: Action = ESCALATE
@@ -104,6 +106,8 @@ def child_spec(name: str, factory: Callable[[], Actor], tree: TreeSpec | None = 
     spec = ChildSpec(name=name, factory=factory, tree=tree, **_converted(name, factory, options))
     _check_choice(name, "restart", spec.restart, RestartType)
     _check_choice(name, "gives_way", spec.gives_way, GivesWay)
+    if not isinstance(spec.goes_without, bool):
+        raise _wrong(name, "goes_without", spec.goes_without, "True or False")
     if spec.shutdown != "kill":
         _check_seconds(name, "shutdown", spec.shutdown, 'seconds from 0 up, "kill", or None for no limit')
     for option in ("start_timeout", "handler_timeout"):

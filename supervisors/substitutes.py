@@ -87,8 +87,8 @@ class Substitutes(Keeper):
         return True
 
     def _go_without(self, child: Child) -> bool:
-        """While what it depends on is down: let a child that is down run its fallback, if it has one."""
-        if not child.spec.fallback:
+        """While what it depends on is down: let a child that is down run its fallback, if it has one for that."""
+        if not (child.spec.fallback and child.spec.goes_without):
             return False
         if not child.mode:
             child.put_on(1)

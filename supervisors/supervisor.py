@@ -96,7 +96,7 @@ class Supervisor(Restarts):
         was_done = child.is_done
         self._await_start(child)
         self._release_held()  # their mail waits from now on
-        error = await self._start(child)
+        error = await self._start_or_fall_back(child)
         if error is not None:
             child.close()
             child.is_done = was_done  # what can run without it still can
@@ -236,15 +236,20 @@ class Supervisor(Restarts):
         if missing is not None:
             self._settle(child)
             return None
-        error = await self._start(child)
-        while error is not None and not self._life.stop_request and self._fall_back(child):
-            child.reason = error
-            error = await self._start(child)
+        error = await self._start_or_fall_back(child)
         if error is None or self._life.stop_request or isinstance(child.spec.on_exhausted, Escalate):
             return error
         child.reason = error
         await self._exhausted(child, "its first start failed")
         return None
+
+    async def _start_or_fall_back(self, child: Child) -> BaseException | None:
+        """Start a child, or what may stand in for it; the last error if nothing can."""
+        error = await self._start(child)
+        while error is not None and not self._life.stop_request and self._fall_back(child):
+            child.reason = error
+            error = await self._start(child)
+        return error
 
     # --- one child
 

@@ -53,6 +53,7 @@ def child(
     policy: Policy | Action | None = None,
     fallback: Callable[[], Actor] | Mapping[str, Callable[[], Actor]] | None = None,
     gives_way: GivesWay = "at once",
+    goes_without: bool = True,
     feature: str | Feature | None = None,
     health_threshold: float | None = None,
     on_exhausted: Action = ESCALATE,
@@ -73,6 +74,8 @@ def child(
       name, in the order in which they are tried. It answers the same messages.
     - `gives_way`: "at once" puts the child back in its place as soon as it is well; with "on restart" a fallback stays
       until it has ended, since it holds something that nobody may take away, and then the child is tried first.
+    - `goes_without`: whether a fallback runs, too, while something that the child depends on is down; False: it is held
+      until that is up, as a child without a fallback is.
     - `feature`: what it provides, and `health_threshold`: the score from 0 to 1 below which that is degraded.
     - `on_exhausted`: what is done once its restarts are spent: Escalate(), CircuitBreak(…), Degrade(…) or Stop().
 
@@ -92,6 +95,7 @@ def child(
         policy=policy,
         fallback=fallback,
         gives_way=gives_way,
+        goes_without=goes_without,
         feature=feature,
         health_threshold=health_threshold,
         on_exhausted=on_exhausted,

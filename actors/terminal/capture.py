@@ -26,6 +26,11 @@ class Capture:
         self._dropped = 0
         """Characters between head and tail that were not kept."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was printed."""
+        return not self._head
+
     def add(self, data: bytes) -> None:
         """Some more of it."""
         room = _KEEP - len(self._head)
@@ -59,7 +64,7 @@ class Capture:
 
 def _characters(data: bytes | bytearray) -> int:
     """How many characters begin in this piece of UTF-8."""
-    return len(data.translate(None, _CONTINUATION))
+    return len(data) if data.isascii() else len(data.translate(None, _CONTINUATION))
 
 
 @attrs.frozen

@@ -4,12 +4,14 @@ It reads what comes out and passes it on with its offset, and keeps it until the
 has said that it was dealt with. So a parser that fails costs no byte: the next one asks for what was not yet
 acknowledged. It reads no further while too much of that is under way.
 
-The shell's end is this actor's failure, once those behind it have dealt with what the shell had still printed. What
-then happens is its supervisor's business.
+The shell's end is this actor's failure, once those behind it have dealt with what the shell had still printed; so is a
+shell that can't be started. What then happens, and which shell comes next, is its supervisor's business.
 """
 
 from __future__ import annotations
 
+import errno
+import signal
 from collections import deque
 from contextlib import suppress
 from math import inf
@@ -20,14 +22,16 @@ import trio
 from ..actor import Actor
 from ..deferred import Reply
 from ..deliver import deliver
-from ..errors import ActorStopped, Reject, ResourceExhausted, UkemiError
+from ..errors import ActorStopped, Reject, ResourceExhausted
 from ..parser.stream import Output, StreamParser
 from ..ref import Ref
 from .brake import Brake
-from .integration import launch
+from .errors import NoShells, ShellExited, ShellNotStarted, how
+from .posture import Posture, Program, program_of
 from .pty import Pty
 from .settings import ShellState, TerminalSettings
-from .texts import creation_failed, exit_status
+from .shells import Choice, folder_of, launch_of
+from .texts import creation_failed
 
 MOST_UNDER_WAY = 1024 * 1024
 """Bytes read and not yet acknowledged, above which nothing more is read."""
@@ -37,34 +41,39 @@ LAST_WORDS = 1.0
 """Seconds that the parser and the commands have for what a dead shell had printed."""
 HANG_UP = 0.5
 """Seconds that the shell's processes have to end by themselves; less than a kill's grace."""
+SETTLED = 1.0
+"""Seconds after which a shell that says nothing of its prompts has not failed to start."""
 
-
-class ShellExited(UkemiError):
-    """The shell's process has ended; `status` is its exit code, or the negative number of the signal."""
-
-    def __init__(self, shell: str, status: int) -> None:
-        super().__init__(f"{shell} has ended: {exit_status(status).splitlines()[-1]}")
-        self.status = status
+_ENDED_BY_OTHERS = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT})
+"""Statuses that say nothing of whether the shell would have started."""
+_ENTERS = frozenset(b"\r\n\x03")
+"""Keys after which a prompt comes anew."""
+_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+"""What keeps any shell from being started: another one is no help."""
 
 
 @attrs.define(eq=False)
 class _Typed:
-    """What is to be typed, and who waits for that."""
+    """What is to be typed, who waits for that, and whether a command begins with its last byte."""
 
     data: bytes
     reply: Reply
+    begins: bool
 
 
 class PtyProcess(Actor):
-    """Runs `settings.shell`; sends `Output` to `feed` of the actor named `parser` beside it.
+    """Runs a shell, by default `settings.shell`; sends `Output` to `feed` of the actor named `parser` beside it.
 
     `write`, `interrupt` and `kill_session` may name the `shell` that they are meant for, by its `begin`; what was meant
     for an earlier one then does nothing.
     """
 
-    def __init__(self, settings: TerminalSettings) -> None:
+    def __init__(self, settings: TerminalSettings, choice: Choice | None = None) -> None:
         self._settings = settings
-        self._shell = settings.at = ShellState(settings.at.read + 1)
+        self._choice = choice or Choice(settings.shell)
+        self._shell = settings.at = ShellState(settings.at.read + 1, self._choice)
+        self._program: Program | None = None
+        """What the shell's process ran when it was first typed at."""
         self._acknowledged = self._shell.begin
         self._kept: deque[Output] = deque()
         self._room = trio.Event()
@@ -77,7 +86,7 @@ class PtyProcess(Actor):
         self._pty: Pty
 
     async def on_start(self) -> None:
-        """Start the shell. Raises what says why it can't be: no such shell, no such folder."""
+        """Start the shell. Raises ShellNotStarted, NoShells after the last one, or OSError for want of files."""
         self.ctx.start_task(self._live)
         await self._started.wait()
         self.ctx.start_task(self._type, self._pty)
@@ -88,17 +97,21 @@ class PtyProcess(Actor):
         However and whenever this actor ends, all that runs in the shell's session ends with it: this task has the
         shell from its first moment on, and is joined also after a kill.
         """
-        settings = self._settings
-        start = launch(settings.shell, nonce=settings.nonce, env=settings.env)
+        settings, choice = self._settings, self._choice
+        start = launch_of(choice, nonce=settings.nonce, env=settings.env)
+        folder = folder_of(choice, settings.cwd)
         try:
             pty = self._pty = await Pty.spawn(
-                start.argv, cwd=settings.cwd, env=start.env, cols=settings.cols, rows=settings.rows
+                start.argv, cwd=folder, env=start.env, cols=settings.cols, rows=settings.rows
             )
-        except Exception as error:
-            self.ctx.log.warning(creation_failed(settings.shell, error))
-            raise
+        except (OSError, ValueError) as error:
+            self.ctx.log.warning(creation_failed(choice.shell, error))
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:
+                raise
+            raise self._not_started(error) from error
         try:
             self._started.set()
+            since = trio.current_time()
             parser: Ref[StreamParser] = self.ctx.find("../parser", StreamParser)
             await self._pass_on(pty, parser)
             status = await _end_of(pty)
@@ -108,7 +121,20 @@ class PtyProcess(Actor):
         finally:
             with trio.CancelScope(shield=True):
                 await pty.aclose(grace=HANG_UP)
-        raise ShellExited(self._settings.shell, status)
+        if status not in _ENDED_BY_OTHERS and not self._has_started(trio.current_time() - since):
+            early = f"it has ended before its first prompt: {how(status)}"
+            self.ctx.log.warning(creation_failed(choice.shell, early))
+            raise self._not_started(early)
+        raise ShellExited(choice.shell, status)
+
+    def _not_started(self, error: Exception | str) -> Exception:
+        return NoShells() if self._choice.is_last else ShellNotStarted(self._choice.shell, error)
+
+    def _has_started(self, seconds: float) -> bool:
+        """Whether a shell that has ended after so many seconds had worked before."""
+        shell = self._shell
+        says_nothing = shell.kind == "sh" and (shell.read > shell.begin or seconds >= SETTLED)
+        return shell.was_used or says_nothing
 
     async def _pass_on(self, pty: Pty, parser: Ref[StreamParser]) -> None:
         shell = self._shell
@@ -143,22 +169,34 @@ class PtyProcess(Actor):
                         await pty.send_all(typed.data)
                 except trio.BrokenResourceError:
                     return  # the shell is gone: `_live` tells of it
+                if typed.begins and not self._typing.cancelled_caught:
+                    self._shell.command = "begun"
                 typed.reply.send(None)
 
     # --- messages
 
-    def write(self, data: bytes, shell: int | None = None) -> None:
+    def write(self, data: bytes, shell: int | None = None, begins: bool = False) -> None:
         """Type this; answered once it was typed, or dropped by an interrupt.
 
-        Rejects with ResourceExhausted when too much waits already, since the program does not read.
+        `begins`: it is a command, of which nothing but its last byte will say that it has begun. Rejects with
+        ResourceExhausted when too much waits already, since the program does not read.
         """
         if not self._is_for(shell):
             return
         waiting = sum(len(typed.data) for typed in self._typed)
         if waiting + len(data) > MOST_TYPED:
             raise Reject(ResourceExhausted(f"input of {self._settings.name}", MOST_TYPED, waiting))
-        self._typed.append(_Typed(data, self.ctx.defer()))
+        if self._program is None and self._shell.marks == "yes":
+            self._program = program_of(self._pty.pid)
+        self._shell.was_used = True
+        self._typed.append(_Typed(data, self.ctx.defer(), begins))
         self._to_type.set()
+
+    def type_by_hand(self, data: bytes) -> None:
+        """Type this as a user does; see `write`. Where no command runs it begins a line, or enters it."""
+        self.write(data)
+        if data:
+            self._shell.typed_by_hand(entered=not _ENTERS.isdisjoint(data))
 
     def resize(self, cols: int, rows: int) -> None:
         """Make the terminal this large, this shell's and the next one's. Rejects a size that no terminal has."""
@@ -184,6 +222,13 @@ class PtyProcess(Actor):
     def pid(self) -> int:
         """The shell's process id."""
         return self._pty.pid
+
+    def posture(self) -> Posture:
+        """What the shell looks like from outside; nothing in particular once it has ended."""
+        if self._pty.poll() is not None:
+            return Posture(False, False, False)
+        is_replaced = self._program is not None and program_of(self._pty.pid) != self._program
+        return Posture(is_replaced, self._pty.has_foreground(), self._pty.edits_line())
 
     def acknowledge(self, end: int) -> None:
         """Everything before this offset was dealt with."""

@@ -115,6 +115,8 @@ class Pty:
         while (data := self._read(max_bytes)) is None:
             await self._wait_for_output()
             has_waited = True
+        if data:
+            data = self._with_more(data, max_bytes)
         if not has_waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return data
@@ -174,6 +176,16 @@ class Pty:
         if group <= 0:  # killpg(0) would be our own
             raise ProcessLookupError(errno.ESRCH, f"terminal of process {self.pid} has no foreground program")
         os.killpg(group, sig)
+
+    def has_foreground(self) -> bool:
+        """Return whether the process itself is in the foreground, and no job that it has started."""
+        self._check_open()
+        return os.tcgetpgrp(self._master) == self.pid
+
+    def edits_line(self) -> bool:
+        """Return whether the foreground program reads key by key: the terminal gathers no lines for it."""
+        self._check_open()
+        return not termios.tcgetattr(self._master)[3] & termios.ICANON
 
     def poll(self) -> int | None:
         """Return the exit status, the negative signal number if a signal ended the process, None while it runs."""
@@ -266,6 +278,22 @@ class Pty:
         elif self._status is not None:
             self._unread -= len(data)
         return data
+
+    def _with_more(self, data: bytes, max_bytes: int) -> bytes:
+        """Return `data` with what else is there: the kernel hands out some 4 KB at once, and a turn costs more."""
+        pieces, size = [data], len(data)
+        while size < max_bytes:
+            try:
+                more = os.read(self._master, max_bytes - size)
+            except OSError:
+                break  # nothing more, or the end: the next call looks anew
+            if not more:
+                break
+            pieces.append(more)
+            size += len(more)
+        if self._status is not None:
+            self._unread -= size - len(data)
+        return b"".join(pieces) if len(pieces) > 1 else data
 
     async def _wait_for_output(self) -> None:
         since = trio.current_time()

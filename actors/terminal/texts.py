@@ -12,6 +12,7 @@ STATUS_UNKNOWN: Final = (
     "<shell integration is not available, so terminal output and command execution status is unknown>"
 )
 INTEGRATION_FAILED: Final = "Command failed to execute in terminal due to a shell integration error."
+NO_SHELLS: Final = "No available shells"
 
 MAX_CHARACTERS: Final = 50_000
 MAX_LINES: Final = 500
@@ -39,7 +40,7 @@ def working_directory_missing(folder: str) -> str:
     return f"Working directory '{folder}' does not exist."
 
 
-def creation_failed(shell: str, error: Exception) -> str:
+def creation_failed(shell: str, error: Exception | str) -> str:
     """Say that a shell could not be started on a terminal of its own."""
     return f"PTY creation failed for {shell}: {error}"
 

@@ -35,18 +35,24 @@ class Method:
     value of it, are run one after the other, as they came."""
     is_quick: bool
     """Whether it is answered at once: its handler is no coroutine."""
+    queue: str
+    """Which requests these are: those of one queue are run in order, as far as `in_order` says."""
 
 
 METHODS: dict[str, Method] = {}
 
 
 def method(
-    name: str, parameters: type[P], *, in_order: str | None = None
+    name: str, parameters: type[P], *, in_order: str | None = None, queue: str | None = None
 ) -> Callable[[Callable[[ClientSession, P], Any]], Callable[[ClientSession, P], Any]]:
-    """Declare a method; `in_order` is of those that are not quick, which are in order anyway."""
+    """Declare a method; `in_order` is of those that are not quick, which are in order anyway.
+
+    The `queue` is by default that of all whose names begin alike: `terminal` for `terminal/execute`.
+    """
 
     def declare(handler: Callable[[ClientSession, P], Any]) -> Callable[[ClientSession, P], Any]:
-        METHODS[name] = Method(name, parameters, handler, in_order, not iscoroutinefunction(handler))
+        waits_in = queue or name.partition("/")[0]
+        METHODS[name] = Method(name, parameters, handler, in_order, not iscoroutinefunction(handler), waits_in)
         return handler
 
     return declare
@@ -135,6 +141,7 @@ def _structure(kind: Any) -> Any:
 
 _converter = cattrs.Converter(forbid_extra_keys=True)
 _converter.register_structure_hook(str, _text)
+_converter.register_structure_hook(bool, _flag)
 _converter.register_structure_hook(int, _whole)
 _converter.register_structure_hook(bool, _flag)
 _converter.register_structure_hook(float, _number)

@@ -209,7 +209,7 @@ class Requests:
         """Behind the last request that this one must not overtake."""
         if method.in_order is None:
             return _Turn("", _OVER)
-        place = f"{method.name.partition('/')[0]} {method.in_order} {params.get(method.in_order)!r}"
+        place = f"{method.queue} {method.in_order} {params.get(method.in_order)!r}"
         last = self._turns.get(place)
         turn = self._turns[place] = _Turn(place, last.over if last is not None else _OVER)
         return turn

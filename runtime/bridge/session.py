@@ -30,7 +30,7 @@ from ...actors.protocol import local
 from ...actors.ref import Ref
 from ...actors.resources import Resource, ResourceMonitor
 from ...actors.system import System
-from ...actors.terminal.commands import OutputChunk
+from ...actors.terminal.printing import OutputChunk
 from ...actors.terminal.process import PtyProcess
 from ...actors.watcher import Changed, Watcher
 from ...supervisors.alerts import ALERTS, AlertRaised
@@ -136,9 +136,14 @@ class ClientSession(Actor):
         return f"t{next(_numbers)}"
 
     def follow_terminal(self, name: str) -> None:
-        """Tell the client what is printed in a terminal, from now on."""
+        """Tell the client what commands print in a terminal, from now on."""
         self._followed.add(name)
         self.ctx.subscribe(f"{self.terminals.path}/{name}/output", self.output)
+
+    def follow_screen(self, name: str) -> None:
+        """Tell the client all that is printed in a terminal, from now on."""
+        self.follow_terminal(name)
+        self.ctx.subscribe(f"{self.terminals.path}/{name}/screen", self.screen)
 
     # --- messages
 
@@ -246,11 +251,12 @@ class ClientSession(Actor):
         self.ctx.log.debug("let go of {} bytes: {}", freed, why)
 
     async def output(self, chunk: OutputChunk) -> None:
-        """A terminal has printed something."""
-        params = {"terminal": chunk.terminal, "data": chunk.data}
-        if chunk.encoding != "utf-8":
-            params["encoding"] = chunk.encoding
-        await self.notify("terminal/output", params)
+        """A command in a terminal has printed something."""
+        await self.notify("terminal/output", _printed(chunk))
+
+    async def screen(self, chunk: OutputChunk) -> None:
+        """A terminal has printed something else: a prompt, what is typed."""
+        await self.notify("terminal/screen", _printed(chunk))
 
     async def changed(self, event: Changed) -> None:
         """Something has changed below what is watched, by this client or another."""
@@ -323,3 +329,8 @@ class ClientSession(Actor):
 @cache
 def _version() -> str:
     return version("ukemi")
+
+
+def _printed(chunk: OutputChunk) -> dict[str, Any]:
+    params = {"terminal": chunk.terminal, "data": chunk.data}
+    return params if chunk.encoding == "utf-8" else {**params, "encoding": chunk.encoding}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import secrets
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,9 +16,11 @@ from ...actors.errors import ActorStopped
 from ...actors.ipc.jsonrpc import Code, RpcError
 from ...actors.ref import Ref
 from ...actors.resources import Resource
-from ...actors.terminal.commands import CommandResult, Commands
-from ...actors.terminal.integration import INTEGRATED, kind_of
+from ...actors.terminal.commands import Commands
+from ...actors.terminal.process import PtyProcess
+from ...actors.terminal.running import CommandResult
 from ...actors.terminal.settings import TerminalSettings
+from ...actors.terminal.texts import working_directory_missing
 from ...supervisors.dynamic import DynamicSupervisor
 from ...supervisors.supervisor import ChildInfo, Supervisor
 from .methods import Nothing, method
@@ -37,22 +42,47 @@ class CreateTerminal:
     env: dict[str, str] | None = None
     cols: int = 80
     rows: int = 24
+    screen: bool = False
+    """Whether the client wants to see all that is printed, prompts and what is typed included."""
 
 
 @method("terminal/create", CreateTerminal)
 async def create_terminal(session: ClientSession, asked: CreateTerminal) -> dict[str, Any]:
-    """Start a terminal; its name."""
+    """Start a terminal; its name, the shell that could be started, and the mode it is in so far."""
+    _check(asked)
     settings = TerminalSettings(session.new_terminal_name(), cwd=asked.cwd, cols=asked.cols, rows=asked.rows)
     if asked.shell is not None:
         settings.shell = asked.shell
-    if kind_of(settings.shell) == "sh":
-        those = ", ".join(INTEGRATED)
-        raise RpcError(Code.INVALID_PARAMS, f"the shell {settings.shell!r} can't be driven yet; these can: {those}")
     settings.env |= asked.env or {}
     await session.require(Resource.FILES, FILES)
     await session.require(Resource.PROCESSES, 1)
+    if asked.screen:
+        session.follow_screen(settings.name)
     await session.terminals.call(DynamicSupervisor.start_child, terminal_spec(settings))
-    return {"terminal": settings.name}
+    what = await session.terminal(settings.name, "commands").call(Commands.what_it_is)
+    return {"terminal": settings.name, "shell": what.shell, "mode": what.mode}
+
+
+def _check(asked: CreateTerminal) -> None:
+    """Raise RpcError for what no shell could be started with: it is not to be tried with one after the other."""
+    named = {"shell": asked.shell or "", "cwd": asked.cwd or "", **(asked.env or {})}
+    for name, value in named.items():
+        if "\0" in value or "\0" in name:
+            raise _wrong(f"{name}={value!r} can't hold a NUL")
+    for name in asked.env or {}:
+        if not name or "=" in name:
+            raise _wrong(f"{name!r} can't be the name of a variable: it is to be text without '='")
+    for name, size in (("cols", asked.cols), ("rows", asked.rows)):
+        if not 1 <= size <= 65_535:
+            raise _wrong(f"{name} must be from 1 to 65535, not {size}")
+    if asked.shell == "":
+        raise _wrong("shell='' must be a shell's name or path")
+    if asked.cwd is not None and not Path(asked.cwd).is_dir():
+        raise _wrong(working_directory_missing(asked.cwd))
+
+
+def _wrong(said: str) -> RpcError:
+    return RpcError(Code.INVALID_PARAMS, said)
 
 
 @attrs.frozen
@@ -68,9 +98,9 @@ class Execute:
 async def execute(session: ClientSession, asked: Execute) -> dict[str, Any]:
     """Run a command in a terminal; how it ended. What it prints comes as `terminal/output` meanwhile."""
     if asked.timeout is not None and not 0 < asked.timeout < inf:
-        raise RpcError(Code.INVALID_PARAMS, f"timeout={asked.timeout!r} must be seconds above 0")
+        raise _wrong(f"timeout={asked.timeout!r} must be seconds above 0")
     if "\0" in asked.command:
-        raise RpcError(Code.INVALID_PARAMS, "a command can't hold a NUL")
+        raise _wrong("a command can't hold a NUL")
     commands = session.terminal(asked.terminal, "commands").within(None)
     session.follow_terminal(asked.terminal)
     key = secrets.token_hex(8)
@@ -87,6 +117,7 @@ async def execute(session: ClientSession, asked: Execute) -> dict[str, Any]:
         "mode": result.mode,
         "duration": result.duration,
         "truncated": result.truncated,
+        **({"note": result.note} if result.note is not None else {}),
     }
 
 
@@ -96,10 +127,65 @@ def _readable(folder: str | None) -> str | None:
 
 
 @attrs.frozen
+class Write:
+    """Of `terminal/write`: text, or with the encoding "base64" any bytes."""
+
+    terminal: str
+    data: str
+    encoding: str = "utf-8"
+
+
+@method("terminal/write", Write, in_order="terminal", queue="typing")
+async def write(session: ClientSession, asked: Write) -> dict[str, Any]:
+    """Type something, as a user does; answered once it was typed. What is on the screen is told from now on."""
+    data = _bytes_of(asked)
+    pty = session.terminal(asked.terminal, "pty").within(None)
+    session.follow_screen(asked.terminal)
+    await pty.call(PtyProcess.type_by_hand, data)
+    return {}
+
+
+def _bytes_of(asked: Write) -> bytes:
+    match asked.encoding:
+        case "utf-8":
+            return asked.data.encode(errors="surrogateescape")
+        case "base64":
+            try:
+                return base64.b64decode(asked.data, validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise _wrong(f"data is no base64: {error}") from None
+        case other:
+            raise _wrong(f"encoding={other!r} must be 'utf-8' or 'base64'")
+
+
+@attrs.frozen
+class Resize:
+    """Of `terminal/resize`: characters."""
+
+    terminal: str
+    cols: int
+    rows: int
+
+
+@method("terminal/resize", Resize, in_order="terminal", queue="sizes")
+async def resize(session: ClientSession, asked: Resize) -> dict[str, Any]:
+    """Make a terminal this large, also for the shells to come."""
+    await session.terminal(asked.terminal, "pty").call(PtyProcess.resize, asked.cols, asked.rows)
+    return {}
+
+
+@attrs.frozen
 class OneTerminal:
     """Of what names a terminal and nothing else."""
 
     terminal: str
+
+
+@method("terminal/interrupt", OneTerminal)
+async def interrupt(session: ClientSession, asked: OneTerminal) -> dict[str, Any]:
+    """Do once what ^C does to whatever runs in a terminal."""
+    await session.terminal(asked.terminal, "commands").call(Commands.interrupt)
+    return {}
 
 
 @method("terminal/close", OneTerminal)

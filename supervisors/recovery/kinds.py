@@ -114,8 +114,9 @@ HANGS = Kind(Category.TIMEOUT, Severity.CRITICAL, retryable=True)
 INCOMPLETE = Kind(Category.PARSER, Severity.RECOVERABLE, retryable=True, fallback=True)
 """It may be parsed once there are more bytes of it."""
 MALFORMED = Kind(Category.PARSER, Severity.RECOVERABLE, fallback=True)
+PARSER_FAILS = Kind(Category.PARSER, Severity.CRITICAL, fallback=True)
 NO_SHELL = Kind(Category.TERMINAL, Severity.CRITICAL)
-"""The shell has ended, or can't be started."""
+"""The shell has ended, or none can be started."""
 SHELL_FAILS = Kind(Category.TERMINAL, Severity.RECOVERABLE, fallback=True)
 NO_PROCESS = Kind(Category.TERMINAL, Severity.WARNING)
 
@@ -127,6 +128,11 @@ def _provider(error: ProviderError) -> Kind:
 def _command_lost(error: Any) -> Kind:
     """A command has effects: it is given again only if it is known not to have begun."""
     return attrs.evolve(SHELL_FAILS, retryable=error.began is False)
+
+
+def _parser_failed(error: BaseException) -> Kind:
+    """What is wrong with the bytes may pass once there are more of them; any other fault is the parser's own."""
+    return attrs.evolve(MALFORMED, retryable=True) if isinstance(error.__cause__, UnicodeError) else PARSER_FAILS
 
 
 def _json(error: JSONDecodeError) -> Kind:
@@ -204,10 +210,13 @@ KINDS: Mapping[Key, Rule] = {
     ("ukemi.actors.ipc.jsonrpc", "RpcError"): Kind(Category.NETWORK, Severity.WARNING),  # the link is well
     ("ukemi.actors.ipc.sockets", "SocketInUse"): NO_LINK,
     ("ukemi.actors.ipc.sockets", "BadSocketPath"): NO_LINK,
-    ("ukemi.actors.terminal.commands", "CommandTimeout"): TOO_SLOW,
-    ("ukemi.actors.terminal.commands", "CommandLost"): _command_lost,
-    ("ukemi.actors.terminal.commands", "ShellIntegrationError"): SHELL_FAILS,
-    ("ukemi.actors.terminal.process", "ShellExited"): NO_SHELL,
+    ("ukemi.actors.terminal.errors", "CommandTimeout"): TOO_SLOW,
+    ("ukemi.actors.terminal.errors", "CommandLost"): _command_lost,
+    ("ukemi.actors.terminal.errors", "ShellIntegrationError"): SHELL_FAILS,
+    ("ukemi.actors.terminal.errors", "ShellNotStarted"): SHELL_FAILS,
+    ("ukemi.actors.terminal.errors", "ShellExited"): NO_SHELL,
+    ("ukemi.actors.terminal.errors", "NoShells"): NO_SHELL,
+    ("ukemi.actors.parser.stream", "ParserFailed"): _parser_failed,
     trio.Cancelled: CANCELLED,
     KeyboardInterrupt: CANCELLED,
     trio.TooSlowError: TOO_SLOW,

@@ -40,6 +40,7 @@ def main() -> None:
         parts += ["## IPC, with a client in another process", table(trio.run(ipc.rows))]
         parts += ["## Files and watches, over the bridge", table(trio.run(bridge_files.rows))]
         parts += ["## Parser", printed("parser"), "## Shells on PTYs", printed("pty")]
+        parts += ["## Terminals, as the bridge runs them", printed("terminal")]
     text = "\n\n".join(parts)
     print(text)
     if "--print" not in sys.argv:

@@ -8,7 +8,7 @@ import pytest
 from ukemi.actors.errors import ActorCrashed, ActorStopped, CircuitOpen, ComponentNotFound, ResourceExhausted
 from ukemi.actors.ipc.framing import FramingError
 from ukemi.actors.ipc.jsonrpc import Code, RpcError
-from ukemi.actors.terminal.commands import CommandLost, CommandTimeout
+from ukemi.actors.terminal.errors import CommandLost, CommandTimeout
 from ukemi.runtime.bridge.failures import as_rpc_error, cancelled, failure_data, is_failure
 from ukemi.supervisors.errors import StartFailed
 

@@ -12,7 +12,7 @@ import trio
 from ukemi.actors.events import ActorStarted, DeadLetter
 from ukemi.runtime.bridge.overview import overall_score
 from ukemi.supervisors.alerts import AlertRaised, raise_alert
-from ukemi.supervisors.events import ChildRestarted
+from ukemi.supervisors.events import ChildRestarted, FellBack
 from ukemi.supervisors.feature_states import FeatureState
 
 from ..bridge import Bridge, Client, Failed, running_bridge
@@ -149,24 +149,21 @@ async def test_a_terminal_that_is_not_there_can_not_be_restarted(client: Client)
     assert caught.value.code == -32602
 
 
-async def test_a_shell_whose_folder_is_gone_is_tried_again_then_waits_for_its_user(
+async def test_a_shell_whose_folder_is_gone_is_replaced_by_the_least_one_until_the_folder_is_back(
     bridge: Bridge, client: Client, tmp_path: Path
 ) -> None:
     (tmp_path / "sub").mkdir()
     terminal = await client.terminal(tmp_path, cwd=str(tmp_path / "sub"))
     await runs(client, terminal, "true")
     (tmp_path / "sub").rmdir()
-    await kill_shell(bridge, terminal)
-    await client.until(lambda: told(client, "runtime/alert") != [])
-    (said,) = told(client, "runtime/alert")
-    assert said["component"] == f"/bridge/terminals/{terminal}/pty"
-    assert f"Working directory '{tmp_path}/sub' does not exist." in said["message"]
-    await state_of(client, terminal, "stopped")
-    with pytest.raises(Failed, match="does not exist"):
-        await client.request("terminal/restart", terminal=terminal)
+    async with expecting(bridge.runtime, FellBack, f"/bridge/terminals/{terminal}/pty"):
+        await kill_shell(bridge, terminal)
+    answer = await client.request("terminal/execute", terminal=terminal, command="pwd; echo $TERM")
+    assert (answer["output"], answer["exitCode"], answer["mode"]) == (f"{tmp_path}\r\ndumb\r\n", None, "minimal")
     (tmp_path / "sub").mkdir()
     await client.request("terminal/restart", terminal=terminal)
-    assert await runs(client, terminal, "pwd") == f"{tmp_path}/sub\r\n"
+    answer = await client.request("terminal/execute", terminal=terminal, command="pwd")
+    assert (answer["output"], answer["mode"]) == (f"{tmp_path}/sub\r\n", "full")
 
 
 # --- alerts and features, as they come

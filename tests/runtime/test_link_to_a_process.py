@@ -24,7 +24,7 @@ async def test_a_bridge_that_is_killed_and_started_again_is_found_again_and_what
         bridge = await first.enter_async_context(launched(tmp_path, state=state))
         await bridge.says("is up")
         made = await ask(Link.request, "terminal/create", {"cwd": str(tmp_path), "env": {"HOME": str(tmp_path)}})
-        command = {**made, "command": "touch begun; sleep 1000"}
+        command = {"terminal": made["terminal"], "command": "touch begun; sleep 1000"}
 
         async def lost() -> None:
             with pytest.raises(SessionLost, match="terminal/execute may have been run, or not"):

@@ -12,11 +12,13 @@ from typing import Any
 import attrs
 import trio
 
-from ukemi import Actor, Ref, Runtime, supervisor
-from ukemi.actors.terminal.commands import CommandResult, Commands, OutputChunk
+from ukemi import Actor, Feature, Ref, Runtime, supervisor
+from ukemi.actors.terminal.commands import Commands
+from ukemi.actors.terminal.printing import OutputChunk
 from ukemi.actors.terminal.process import PtyProcess
+from ukemi.actors.terminal.running import CommandResult
 from ukemi.actors.terminal.settings import TerminalSettings
-from ukemi.runtime.bridge.terminals import terminal_spec
+from ukemi.runtime.bridge.terminals import SHELL_INTEGRATION, terminal_spec
 from ukemi.supervisors.tree import child
 
 from ...expecting import PATIENCE
@@ -80,6 +82,8 @@ async def terminal(home: Path, *, encode: bool | None = None, **settings: Any) -
     """Run a terminal that starts in `home`, without the user's own files."""
     env = {"HOME": str(home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
     made = TerminalSettings("t", **{"cwd": str(home), "env": env, **settings})
-    tree = supervisor("app", child("screen", Screen, mailbox=100_000), terminal_spec(made), max_restarts=100)
+    features = [Feature(SHELL_INTEGRATION)]
+    screen = child("screen", Screen, mailbox=100_000)
+    tree = supervisor("app", screen, terminal_spec(made), features=features, max_restarts=100)
     async with Runtime(tree, encode_messages=encode) as runtime:
         yield Terminal(runtime, made)

@@ -7,15 +7,17 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
 import trio.testing
 from loguru import logger
 
-from ukemi import Actor, Runtime, StartFailed, child, supervisor
+from ukemi import Actor, ActorCrashed, Runtime, UkemiError, child, supervisor
 from ukemi.actors.events import ActorExited
 from ukemi.actors.parser import MarkerParser
-from ukemi.actors.parser.stream import Output, Piece, StreamParser
+from ukemi.actors.parser.stream import Output, Piece, Reading, StreamParser
 from ukemi.actors.terminal import process
-from ukemi.actors.terminal.commands import Commands
+from ukemi.actors.terminal.errors import CommandLost
+from ukemi.actors.terminal.marked import MarkedCommands
 from ukemi.actors.terminal.process import PtyProcess
 from ukemi.actors.terminal.settings import TerminalSettings
 from ukemi.runtime.bridge import terminals as spec
@@ -52,7 +54,7 @@ async def test_parts_killed_at_random_moments_cost_no_byte(
                 for _ in range(rng.randrange(8)):
                     await trio.lowlevel.checkpoint()
                 victim = rng.choice(victims)
-                async with expecting(term.runtime, ChildRestarted, "/app/t/parser"):
+                async with expecting(term.runtime, ChildRestarted, f"/app/t/{victim}"):
                     term.runtime.ref(f"/app/t/{victim}").kill()
                 killed += 1
 
@@ -66,7 +68,7 @@ async def test_parts_killed_at_random_moments_cost_no_byte(
                     while True:
                         try:
                             await term.run("echo something")
-                        except process.UkemiError:
+                        except UkemiError:
                             pass
             nursery.cancel_scope.cancel()
         before = ""
@@ -104,7 +106,7 @@ class Sink(Actor):
         self.pieces: list[Piece] = []
         self.ended: list[tuple[int, int]] = []
 
-    def parsed(self, pieces: list[Piece]) -> None:
+    def parsed(self, pieces: list[Piece], reading: Reading) -> None:
         self.pieces += pieces
 
     def shell_ended(self, end: int, status: int) -> None:
@@ -234,7 +236,7 @@ async def test_a_shell_that_lives_on_without_its_terminal_is_ended(
     monkeypatch.setattr(process, "LAST_WORDS", 0.05)
     async with terminal(tmp_path) as term:
         async with expecting(term.runtime, ActorExited, "/app/t/pty"):
-            with pytest.raises(process.UkemiError):
+            with pytest.raises(UkemiError):
                 await term.run("exec sh -c 'exec <&- >&- 2>&-; sleep 1000'")
         assert (await term.run("echo next")).output.data == "next\r\n"
 
@@ -257,11 +259,12 @@ class Silent(PtyProcess):
 
 async def test_what_comes_after_a_gap_waits_for_the_parser_to_begin_again() -> None:
     settings = TerminalSettings("t")
-    tree = supervisor("app", child("pty", lambda: Silent(settings)), child("commands", lambda: Commands(settings)))
+    parts = child("pty", lambda: Silent(settings)), child("commands", lambda: MarkedCommands(settings))
+    tree = supervisor("app", *parts, child("parser", Swallow))
     async with Runtime(tree) as runtime:
-        begin, commands = settings.at.begin, runtime.ref("commands", Commands)
+        begin, commands = settings.at.begin, runtime.ref("commands", MarkedCommands)
         for end, text in [(2, b"ab"), (6, b"ef"), (4, b"abcd"), (6, b"ef"), (6, b"cdef")]:
-            await commands.call(Commands.parsed, [Piece(begin + end, text)])
+            await commands.call(MarkedCommands.parsed, [Piece(begin + end, text)], "markers")
         assert await runtime.ref("pty").call("told") == [begin + end for end in (2, 2, 4, 6, 6)]
 
 
@@ -274,11 +277,10 @@ def said() -> Iterator[list[str]]:
 
 
 async def test_a_shell_that_can_not_be_started_is_named_with_the_reason(tmp_path: Path, said: list[str]) -> None:
-    with pytest.raises(StartFailed):
-        async with terminal(tmp_path, cwd="/no/such/folder"):
-            pass
-    shell = TerminalSettings("t").shell
-    assert f"PTY creation failed for {shell}: Working directory '/no/such/folder' does not exist." in said
+    async with terminal(tmp_path, cwd="/no/such/folder") as term:
+        assert (await term.run("pwd")).output.data == "/\r\n"
+    for shell in ("bash", "zsh", "fish"):
+        assert f"PTY creation failed for {shell}: Working directory '/no/such/folder' does not exist." in said
 
 
 async def test_a_parser_that_fails_says_of_what(
@@ -295,3 +297,32 @@ async def test_a_parser_that_fails_says_of_what(
         monkeypatch.setattr(MarkerParser, "feed", fail_once)
         assert (await term.run("echo hi")).output.data == "hi\r\n"
         assert "Parser error: out of range" in said
+
+
+async def ended_under(reading: Reading) -> UkemiError:
+    """How a command fails whose shell ends when it was typed, and the parser reads like that."""
+    settings = TerminalSettings("t")
+    parts = child("pty", lambda: Silent(settings)), child("commands", lambda: MarkedCommands(settings))
+    async with Runtime(supervisor("app", *parts, child("parser", Swallow), max_restarts=9)) as runtime:
+        commands, shell = runtime.ref("commands", MarkedCommands), settings.at
+        shell.at_prompt, shell.marks = True, "yes"
+        async with trio.open_nursery() as nursery:
+
+            async def end() -> None:
+                while shell.command != "typed":
+                    await trio.lowlevel.checkpoint()
+                await commands.call(MarkedCommands.parsed, [Piece(shell.begin + 2, b"ab")], reading)
+                await commands.call(MarkedCommands.shell_ended, shell.begin + 2, 1)
+
+            nursery.start_soon(end)
+            with pytest.raises(UkemiError) as caught:
+                await commands.call(MarkedCommands.execute, "x")
+        return caught.value
+
+
+async def test_a_command_counts_as_begun_where_nobody_looks_for_the_marker_that_would_say_so() -> None:
+    for reading, began in [("markers", False), ("text", True), ("nothing", True)]:
+        error = await ended_under(reading)  # type: ignore[arg-type]
+        lost = error.__cause__ if isinstance(error, ActorCrashed) else error
+        assert isinstance(lost, CommandLost)
+        assert lost.began == began

@@ -167,6 +167,23 @@ async def test_a_signal_goes_to_the_foreground_program_only(spawn: Spawn) -> Non
     assert pty.poll() is None
 
 
+async def test_who_has_the_foreground_and_how_a_line_is_read_can_be_seen(spawn: Spawn) -> None:
+    pty = await spawn("bash", "--norc", "-i", env={"PATH": os.environ["PATH"], "PS1": "$ "})
+    await until(pty, b"$ ")
+    assert (pty.has_foreground(), pty.edits_line()) == (True, True)
+    await pty.send_all(b"sh -c 'echo be''gun; read line'\r")
+    await until(pty, b"begun")
+    assert (pty.has_foreground(), pty.edits_line()) == (False, False)
+    await pty.send_all(b"\r")
+    await until(pty, b"$ ")
+    await pty.send_all(b"echo be''gun; read line\r")
+    await until(pty, b"begun")
+    assert (pty.has_foreground(), pty.edits_line()) == (True, False)
+    await pty.aclose()
+    with pytest.raises(trio.ClosedResourceError):
+        pty.has_foreground()
+
+
 async def test_there_is_nobody_to_signal_once_the_shell_has_exited(spawn: Spawn) -> None:
     pty = await spawn("true")
     await exit_status(pty)

@@ -12,8 +12,7 @@ import trio
 
 from ukemi import RECOVERY, IpcError, OperationTimeout, ParseError, ProviderError, ResourceExhausted
 from ukemi.actors.ipc.jsonrpc import RpcError
-from ukemi.actors.terminal.commands import CommandLost, CommandTimeout, ShellIntegrationError
-from ukemi.actors.terminal.process import ShellExited
+from ukemi.actors.terminal.errors import CommandLost, CommandTimeout, ShellExited, ShellIntegrationError
 from ukemi.supervisors.recovery import Kind
 
 

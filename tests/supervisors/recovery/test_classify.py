@@ -45,8 +45,7 @@ from ukemi.actors.ipc.framing import FramingError
 from ukemi.actors.ipc.jsonrpc import RpcError
 from ukemi.actors.ipc.sockets import SocketInUse
 from ukemi.actors.ipc.wire import SlowPeer
-from ukemi.actors.terminal.commands import CommandLost, CommandTimeout, ShellIntegrationError
-from ukemi.actors.terminal.process import ShellExited
+from ukemi.actors.terminal.errors import CommandLost, CommandTimeout, ShellExited, ShellIntegrationError
 from ukemi.supervisors.recovery import Category, Classifier, Failure, Kind, Severity, classify
 from ukemi.supervisors.recovery.classify import DEFAULT, LONGEST
 from ukemi.supervisors.recovery.kinds import KINDS

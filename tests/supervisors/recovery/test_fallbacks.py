@@ -383,6 +383,33 @@ async def test_what_depends_on_a_fallback_that_stays_comes_back_without_it(
         assert await states(runtime) == [("degraded", "second"), ("running", None)]
 
 
+@pytest.mark.rule("S15")
+async def test_a_child_that_does_not_go_without_is_held_until_what_it_depends_on_is_up(ward: Ward) -> None:
+    a = child("a", make(ward, "a"))
+    b = child("b", make(ward, "b"), depends_on=["a"], fallback=make(ward, "b2"), goes_without=False)
+    async with Runtime(supervisor("top", a, b, strategy="dependents")) as runtime:
+        top = runtime.ref("top", Supervisor)
+        await top.call(Supervisor.open_circuit, "a")
+        assert await states(runtime) == [("open", None), ("stopped", None)]
+        await top.call(Supervisor.close_circuit, "a")
+        assert await runtime.ref("b").call("who") == "b 1"
+
+
+@pytest.mark.rule("S15")
+async def test_one_that_is_started_by_hand_and_can_not_be_started_falls_back_too(ward: Ward) -> None:
+    async with stays(ward) as runtime:
+        top = runtime.ref("top", Supervisor)
+        await top.call(Supervisor.stop_child, "a")
+        ward.fail("start own", OSError("still"))
+        await top.call(Supervisor.restart_child, "a")
+        assert await runtime.ref("a").call("who") == "second 1"
+
+
+def test_whether_a_child_goes_without_is_yes_or_no() -> None:
+    with pytest.raises(SpecError, match="goes_without='no' must be True or False"):
+        child("a", Patient, goes_without="no")  # type: ignore[arg-type]
+
+
 def test_when_a_fallback_gives_way_is_one_of_two() -> None:
     with pytest.raises(SpecError, match="gives_way='never' must be one of 'at once', 'on restart'"):
         child("a", Patient, gives_way="never")  # type: ignore[arg-type]
