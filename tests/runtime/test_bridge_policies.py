@@ -166,8 +166,12 @@ async def test_a_request_whose_handler_fails_ends_its_clients_session_and_nothin
                 patched.setitem(METHODS, "terminal/list", attrs.evolve(METHODS["terminal/list"], handler=fail))
                 await client.ask("terminal/list")
                 await client.closed()
-        await works(other, terminal)
-        await new_client_works(bridge, tmp_path)
+        if error is MemoryError:  # which everybody feels: all that can be freed is, and terminals do with less
+            done = await other.request("terminal/execute", terminal=terminal, command="echo works")
+            assert (done["mode"], "works" in done["output"]) == ("no integration", True)
+        else:
+            await works(other, terminal)
+            await new_client_works(bridge, tmp_path)
         known = {each["operation"]: each for each in (await other.request("runtime/metrics"))["operations"]}
         assert known["terminal/list"]["failures"] == 1
         assert not bridge.runtime.is_stopping
