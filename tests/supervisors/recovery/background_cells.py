@@ -83,7 +83,7 @@ BACKGROUND_CELLS: tuple[Cell, ...] = (
         case="in the background, with nothing to free",
         in_a="task",
         errors=real_errors.NO_ROOM,
-        steps=(task("then 1", "-own", "ended"),),
+        steps=(task("then 1, AlertRaised Critical", "-own", "ended"),),
     ),
     Cell(
         row="Resource/Recoverable",

@@ -252,7 +252,7 @@ CELLS: tuple[Cell, ...] = (
         method="read",
         steps=(
             Step(gets="stale", tells="first 1", does="read"),
-            Step(gets=CRASH, tells="then 2", does="read, -own", state="ended"),
+            Step(gets=CRASH, tells="then 2, AlertRaised Critical", does="read, -own", state="ended"),
         ),
     ),
     Cell(
@@ -270,14 +270,14 @@ CELLS: tuple[Cell, ...] = (
         fallback="free resources",
         steps=(
             falls_back("free resources", "first 1"),
-            Step(gets=CRASH, tells="then 2", does="once, -free resources", state="ended"),
+            Step(gets=CRASH, tells="then 2, AlertRaised Critical", does="once, -free resources", state="ended"),
         ),
     ),
     Cell(
         row="Resource/Critical",
         case="there is nothing to free",
         errors=real_errors.NO_ROOM,
-        steps=(Step(gets=CRASH, tells="then 1", does="once, -own", state="ended"),),
+        steps=(Step(gets=CRASH, tells="then 1, AlertRaised Critical", does="once, -own", state="ended"),),
     ),
     Cell(
         row="Resource/Recoverable",
