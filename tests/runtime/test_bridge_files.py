@@ -202,6 +202,7 @@ def mounted(folder: Path, *arguments: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
 
 
+@pytest.mark.cell("FileSystem/Critical: first")
 async def test_a_disk_that_fails_is_an_error_for_its_reader_and_an_alert_for_all(
     bridge: Bridge, client: Client, tmp_path: Path
 ) -> None:
@@ -231,6 +232,7 @@ async def test_a_disk_that_may_not_be_written_is_an_alert(client: Client, tmp_pa
         assert client.notes[0]["method"] == "runtime/alert"
 
 
+@pytest.mark.cell("FileSystem/Recoverable: first")
 async def test_a_busy_file_is_tried_again_until_it_is_not(bridge: Bridge, client: Client, tmp_path: Path) -> None:
     """FileSystem/Recoverable: something is mounted on the name, which can't be replaced until it is not any more."""
     path, other = tmp_path / "a", tmp_path / "b"
@@ -263,6 +265,7 @@ async def test_a_file_that_stays_busy_is_said_to_be_after_three_retries(
     assert path.read_text() == "old"
 
 
+@pytest.mark.cell("FileSystem/Recoverable: then")
 async def test_what_can_not_be_read_any_more_is_answered_from_before_and_says_so(
     bridge: Bridge, client: Client, tmp_path: Path
 ) -> None:
@@ -292,6 +295,7 @@ async def failure_of_reading(path: str) -> OSError | None:
     return None
 
 
+@pytest.mark.cell("Resource/Recoverable: first")
 async def test_a_full_disk_slows_its_writers_down_until_it_is_not_full_and_harms_nobody_else(
     bridge: Bridge, client: Client, tmp_path: Path
 ) -> None:

@@ -156,6 +156,7 @@ async def test_while_the_peer_is_away_the_feature_is_degraded_the_tree_shows_it_
         assert await app.ask("test/quick", 1) == 2
 
 
+@pytest.mark.cell("Network/Critical: first", "Network/Critical: then", "Network/Recoverable: then")
 async def test_a_peer_that_stays_away_degrades_the_link_after_five_tries_and_what_was_under_way_is_not_lost(
     tmp_path: Path, ran: Ran
 ) -> None:
@@ -268,6 +269,7 @@ async def test_what_json_has_no_words_for_is_the_callers_error(bridge: Bridge, p
         assert app.runtime.tree().find("link").restarts == 0
 
 
+@pytest.mark.cell("Network/Recoverable: first")
 async def test_what_was_under_way_is_asked_again_in_order_before_what_waits(
     bridge: Bridge, line: Line, ran: Ran
 ) -> None:

@@ -195,6 +195,7 @@ async def test_garbage_from_one_client_again_and_again_degrades_nothing_and_aler
 # --- the listener
 
 
+@pytest.mark.cell("Resource/Recoverable: then")
 async def test_no_file_for_more_clients_lowers_the_quality_which_those_that_are_there_are_told(
     bridge: Bridge, tmp_path: Path
 ) -> None:

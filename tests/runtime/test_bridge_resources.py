@@ -213,6 +213,7 @@ def messages(client: Client) -> dict[str, str]:
     return {note["component"]: note["message"] for note in notes}
 
 
+@pytest.mark.cell("Resource/Critical: first")
 async def test_where_memory_is_missing_all_is_freed_and_what_asked_for_it_gets_on(tmp_path: Path) -> None:
     """Resource/Critical: a MemoryError of the watcher, whose snapshot finds no room."""
     many = tmp_path / "many"
@@ -242,6 +243,7 @@ async def test_where_memory_is_missing_all_is_freed_and_what_asked_for_it_gets_o
                 await trio.sleep(0.1)
 
 
+@pytest.mark.cell("Resource/Critical: then")
 async def test_what_fails_for_want_of_memory_again_at_once_stops_the_runtime_in_order(
     tmp_path: Path, mock_clock: MockClock
 ) -> None:

@@ -71,6 +71,7 @@ async def runs(client: Client, terminal: str, command: str) -> str:
 # --- a shell that dies again and again
 
 
+@pytest.mark.cell("Terminal/Critical: first", "Terminal/Critical: then")
 async def test_a_shell_that_dies_again_and_again_is_restarted_then_the_user_is_told(
     bridge: Bridge, client: Client, tmp_path: Path
 ) -> None:

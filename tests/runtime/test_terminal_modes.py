@@ -162,6 +162,7 @@ async def test_a_command_of_sh_that_has_begun_is_never_run_again(
     assert (await run(client, terminal, "cat ran"))["output"] == "ran\r\n"
 
 
+@pytest.mark.cell("Terminal/Recoverable: then")
 async def test_a_shell_whose_markers_do_not_come_in_time_has_no_integration_until_they_come(
     bridge: Bridge, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +265,7 @@ async def test_a_quality_of_one_turns_integration_off_in_every_terminal_and_it_c
 # --- another shell, and the least
 
 
+@pytest.mark.cell("Terminal/Recoverable: then")
 async def test_a_shell_that_is_not_there_is_replaced_by_the_next_that_is(
     bridge: Bridge, client: Client, tmp_path: Path
 ) -> None:
@@ -362,6 +364,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, error: Exception) -> dict[str, bool]
     return state
 
 
+@pytest.mark.cell("Parser/Critical: then")
 async def test_a_parser_that_fails_again_is_replaced_by_one_that_skips_markers_until_it_is_well(
     bridge: Bridge, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,6 +390,7 @@ async def test_a_parser_that_fails_again_is_replaced_by_one_that_skips_markers_u
     assert (answer["output"], answer["exitCode"], answer["mode"]) == ("on\r\n", 0, "full")
 
 
+@pytest.mark.cell("Parser/Recoverable: first", "Parser/Recoverable: then")
 async def test_bytes_that_can_not_be_read_are_read_once_more_and_then_passed_on_as_they_are(
     bridge: Bridge, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -412,6 +416,7 @@ async def test_bytes_that_can_not_be_read_are_read_once_more_and_then_passed_on_
     assert (answer["output"], answer["exitCode"], answer["mode"]) == ("on\r\n", 0, "full")
 
 
+@pytest.mark.cell("Parser/Critical: first")
 async def test_a_parser_that_fails_once_is_restarted_and_costs_nothing(
     client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,6 +437,7 @@ async def test_a_parser_that_fails_once_is_restarted_and_costs_nothing(
 # --- the shell's end
 
 
+@pytest.mark.cell("Terminal/Recoverable: first")
 async def test_a_command_that_had_not_begun_when_its_shell_died_runs_once_in_the_next(
     bridge: Bridge, client: Client, tmp_path: Path
 ) -> None:
