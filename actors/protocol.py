@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
+from functools import cache
 from types import FunctionType
 from typing import Any, TypeAlias, TypeVar
 
@@ -102,19 +103,25 @@ class Method:
             raise TypeError(f"{self.name}{self.signature}: {error}") from None
 
 
+@cache
+def _method_of(name: str, function: FunctionType) -> Method:
+    """Read once, however many classes inherit it."""
+    return Method.of(name, function)
+
+
 class Methods(dict[MethodKey, Method]):
     """A class's messages, by name and by function; `own` has its private methods too, for its timers."""
 
     def __init__(self, owner: type, reserved: frozenset[str]) -> None:
         self.owner = owner.__qualname__
         self.own: dict[str, Method] = {}
-        for name in dir(owner):
-            function = inspect.getattr_static(owner, name)
+        functions = {name: value for cls in reversed(owner.__mro__) for name, value in vars(cls).items()}
+        for name, function in sorted(functions.items()):
             if name in reserved or name.startswith("__") or not isinstance(function, FunctionType):
                 continue
             if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
                 continue
-            self.own[name] = Method.of(name, function)
+            self.own[name] = _method_of(name, function)
             if is_message_name(name):
                 self[name] = self.own[name]
         for method in self.own.values():
