@@ -13,7 +13,19 @@ from datetime import date
 from pathlib import Path
 
 import trio
-from tests.benchmarks import breaker, bridge_files, files, ipc, kernel, peers, recovery, reporting, resources, watcher
+from tests.benchmarks import (
+    breaker,
+    bridge_files,
+    files,
+    ipc,
+    kernel,
+    peers,
+    recovery,
+    reporting,
+    resources,
+    spec_tables,
+    watcher,
+)
 from tests.benchmarks.measure import table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +41,10 @@ RECOVERY_NOTES = (ROOT / "tests" / "benchmarks" / "recovery_notes.md").read_text
 
 def main() -> None:
     """Measure and write."""
-    parts = [HEAD, "## Kernel", table(trio.run(kernel.rows)), NOTES.strip(), "## Peers, in the same run", peers.table()]
+    parts = [HEAD]
+    if "--kernel" not in sys.argv:
+        parts += ["## The spec's tables", table(trio.run(spec_tables.rows))]
+    parts += ["## Kernel", table(trio.run(kernel.rows)), NOTES.strip(), "## Peers, in the same run", peers.table()]
     if "--kernel" not in sys.argv:
         parts += ["## Circuit breaker", table(trio.run(breaker.rows))]
         parts += ["## Recovery", table(trio.run(recovery.rows)), RECOVERY_NOTES.strip()]
