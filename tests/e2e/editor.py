@@ -123,6 +123,13 @@ class Bridge:
         """It listens."""
         self._dial().close()
 
+    def command(self, *words: str) -> str:
+        """What `ukemi` says to this from another terminal; it has to end well."""
+        command = [sys.executable, "-m", "ukemi", *words, "--state-dir", str(self.socket.parent)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def _dial(self) -> socket.socket:
         until = time.monotonic() + PATIENCE
         while True:
