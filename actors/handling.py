@@ -111,7 +111,8 @@ async def _handle_carefully(
     try:
         result = begun or _handler(life, name)(*args, **kwargs)
         if isawaitable(result):
-            result = await (result if recovery is None else until_given_up(life, result))
+            can_be_given_up = recovery is not None and call is not None
+            result = await (until_given_up(life, result) if can_be_given_up else result)
         if cell.traced:
             outcome = short(result)
         if call is not None and call is not life.claimed:
