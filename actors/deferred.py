@@ -26,6 +26,8 @@ class Deferred:
     message: Message
     call: Call
     """What settles it. Of a cast, one for which nobody waits."""
+    place: int = 0
+    """Its place among all that may be given again (`Gate.next_place`)."""
     history: Any = None
     """What the recovery remembers of its tries."""
     key: str | None = None

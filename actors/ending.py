@@ -148,7 +148,7 @@ def give_again(life: Incarnation) -> list[Message]:
         if history is None:
             lost.append(each.message)
         else:
-            again.append(Hold(cell, each.message, history, each.key).after(0))
+            again.append(Hold(cell, each.message, place=each.place, history=history, key=each.key).after(0))
     cell.gate.put(*again)
     return lost
 

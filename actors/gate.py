@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 class Gate:
     """Of one cell."""
 
-    __slots__ = ("_cell", "_holds", "_paces", "circuit", "shut_off_by", "why_closed")
+    __slots__ = ("_cell", "_holds", "_paces", "_places", "circuit", "shut_off_by", "why_closed")
 
     def __init__(self, cell: Cell) -> None:
         self._cell = cell
         self._paces: dict[object, float] | None = None
         """Seconds between two messages, by who wants that."""
+        self._places = 0
+        """How many have been given out; see `next_place`."""
         self.circuit: Literal["open", "half-open"] | None = None
         """None is closed: everything is let through."""
         self._holds: deque[Hold] | None = None
@@ -87,9 +89,12 @@ class Gate:
     def open_circuit(self) -> None:
         """Its actor is down for a time: calls fail at once, queued ones too; accepted casts are kept, new ones lost."""
         self.circuit = "open"
-        mailbox, held = self._cell.mailbox, self._unhold()
-        self._refuse((*mailbox.shut(), *(message for message in held if message[3] is not None)))
-        mailbox.queue.extendleft(message for message in reversed(held) if message[3] is None)
+        calls = [message for message in self.held() if message[3] is not None]
+        holds, self._holds = self._holds or (), None
+        for hold in holds:
+            hold.be_due()
+        self.put(*(hold for hold in holds if hold.message is not None and hold.message[3] is None))
+        self._refuse((*self._cell.mailbox.shut(), *calls))
 
     def half_open_circuit(self) -> None:
         """One message at a time is let in as a probe: what was kept, then whoever comes first."""
@@ -135,14 +140,14 @@ class Gate:
         """The messages that wait to be given again, in order."""
         return [hold.message for hold in self._holds or () if hold.message is not None and hold.is_wanted]
 
-    def put(self, *holds: Hold, last: bool = False) -> None:
-        """Let later mail wait until these are due, before what it waits for already, or (`last`) behind that."""
-        if self._holds is None:
-            self._holds = deque()
-        if last:
-            self._holds.extend(holds)
-        else:
-            self._holds.extendleft(reversed(holds))
+    def put(self, *holds: Hold) -> None:
+        """Let later mail wait until these are due: pauses, then messages in the order in which they have come."""
+        self._holds = deque(sorted((*holds, *(self._holds or ())), key=lambda hold: hold.place))
+
+    def next_place(self) -> int:
+        """The place of a message that was just taken from the mail, among those that will be given again."""
+        self._places += 1
+        return self._places
 
     def take(self, hold: Hold) -> None:
         """This is due, and is dealt with."""

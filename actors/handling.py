@@ -23,6 +23,8 @@ from .reasons import Reason, describe, plain
 from .shorten import short
 
 if TYPE_CHECKING:
+    from .deferred import Deferred
+    from .hold import Hold
     from .incarnation import Incarnation
 
 BATCH = 128
@@ -97,9 +99,7 @@ async def handle_all(life: Incarnation) -> Reason:
             left, slice_end = BATCH, clock() + SLICE
 
 
-async def _handle_carefully(
-    life: Incarnation, message: Message, begun: Awaitable[Any] | None = None, *, is_tick: bool = False
-) -> None:
+async def _handle_carefully(life: Incarnation, message: Message, begun: Awaitable[Any] | None = None) -> None:
     """The same with a time limit, traced, with a recovery, for what is not in the table or has `begun` inline."""
     name, args, kwargs, call = message
     cell, limit, timer = life.cell, life.handler_timeout, None
@@ -119,7 +119,7 @@ async def _handle_carefully(
             call.reply(result)
         # neither deferred nor put aside, nor answered in place of one that has failed
         is_handled = life.claimed is None and life.current is not None and life.answers_for is None
-        if recovery is not None and recovery.watches and is_handled and result is not GIVEN_UP and not is_tick:
+        if recovery is not None and recovery.watches and is_handled and result is not GIVEN_UP and not life.is_tick:
             recovery.succeeded()
     except BaseException as error:
         leaf = plain(error)
@@ -127,8 +127,8 @@ async def _handle_carefully(
         if not (try_answer(life, message, error) or await try_recover(life, message, error)):
             raise
     finally:
-        life.answers_for = life.history = None
-        life.is_thrown = False
+        life.answers_for = life.history = life.place = None
+        life.is_tick = False
         life.cell.gate.keep_pace()
         if timer is not None:
             timer.cancel()
@@ -172,7 +172,8 @@ async def _attend(life: Incarnation) -> Reason | None:
         if isinstance(signal, Tick):
             if signal.timer.taken():
                 life.current = (signal.method, signal.args, signal.kwargs, None)
-                await _handle_carefully(life, life.current, is_tick=True)
+                life.is_tick = True
+                await _handle_carefully(life, life.current)
                 life.current = life.claimed = None
         elif isinstance(signal, ChildExit):
             await life.actor._child_exited(signal)
@@ -186,8 +187,7 @@ async def _take_thrown(life: Incarnation, signal: Thrown) -> None:
     """A message that was to be answered later has failed: as if its handler had, just now."""
     deferred = signal.deferred
     if deferred.take() and deferred.is_open:
-        life.is_thrown = True
-        _take_in_hand(life, deferred.message, deferred.history, deferred.key)
+        _take_in_hand(life, deferred)
         await _handle_carefully(life, deferred.message, _raise(signal.error))
         life.current = life.claimed = None
 
@@ -207,17 +207,17 @@ async def _take_hold(life: Incarnation) -> bool:
         return True
     life.cell.gate.take(hold)
     if hold.message is not None:
-        _take_in_hand(life, hold.message, hold.history, hold.key)
+        _take_in_hand(life, hold)
         await _handle_carefully(life, hold.message)
         life.current = life.claimed = None
         life.handled += 1
     return True
 
 
-def _take_in_hand(life: Incarnation, message: Message, history: Any, key: str | None) -> None:
+def _take_in_hand(life: Incarnation, kept: Hold | Deferred) -> None:
     """A message that was in hand before, with what is remembered of it."""
-    life.current, life.history = message, history
-    life.keyed = None if key is None else (message, key)
+    life.current, life.place, life.history = kept.message, kept.place, kept.history
+    life.keyed = None if kept.message is None or kept.key is None else (kept.message, kept.key)
 
 
 def _handler(life: Incarnation, name: str) -> Callable[..., Any]:

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 class Hold:
     """Set it with `after` or `until_up`; once it `is_due`, its cell's actor takes it."""
 
-    __slots__ = ("_cell", "_end_listening", "_timer", "history", "is_due", "key", "message")
+    __slots__ = ("_cell", "_end_listening", "_timer", "history", "is_due", "key", "message", "place")
 
-    def __init__(self, cell: Cell, message: Message | None = None, history: Any = None, key: str | None = None) -> None:
+    def __init__(
+        self, cell: Cell, message: Message | None = None, *, place: int = 0, history: Any = None, key: str | None = None
+    ) -> None:
         self.message = message
+        self.place = place
+        """Of a message among others, by when they came (`Gate.next_place`); a mere pause is before all."""
         self.history = history
         """What the recovery remembers of the message's tries."""
         self.key = key

@@ -43,8 +43,8 @@ def defer(life: Incarnation) -> Reply:
         call.settled = True
         return Reply(Deferred(life, message, call))
     assert life.current is not None
-    key = key_of(life, message)
-    deferred = Deferred(life, life.current, call or Call(life.cell, message[0]), life.history, key)
+    place, key = life.place or life.cell.gate.next_place(), key_of(life, message)
+    deferred = Deferred(life, life.current, call or Call(life.cell, message[0]), place, life.history, key)
     life.deferred = life.deferred or {}
     life.deferred[deferred] = None
     return Reply(deferred)
@@ -77,8 +77,9 @@ def stash(life: Incarnation) -> None:
         call.queued = True
     message = life.current
     assert message is not None
+    place, key = life.place or life.cell.gate.next_place(), key_of(life, message)
     life.stashed = life.stashed or []
-    life.stashed.append(Hold(life.cell, message, life.history, key_of(life, message)).after(0))
+    life.stashed.append(Hold(life.cell, message, place=place, history=life.history, key=key).after(0))
     life.current = None
     life.cell.mailbox.stash()
 

@@ -77,7 +77,7 @@ class Incarnation:
         "is_over",
         "is_spawned",
         "is_started",
-        "is_thrown",
+        "is_tick",
         "is_winding_down",
         "keyed",
         "killed",
@@ -87,6 +87,7 @@ class Incarnation:
         "number",
         "order",
         "parked",
+        "place",
         "recent",
         "resting",
         "runs_inline",
@@ -135,14 +136,16 @@ class Incarnation:
         self.is_spawned = False
         """It has a task of its own, or soon will."""
         self.is_started = False
-        self.is_thrown = False
-        """The message in hand was to be answered later, and has failed."""
+        self.is_tick = False
+        """The message in hand is a timer's."""
         self.is_winding_down = False
         self.keyed: tuple[Message, str] | None = None
         """A cast that has asked for its name, and that."""
         self.killed = False
         self.lane: deque[Signal] | None = None
         self.parked: Task | None = None
+        self.place: int | None = None
+        """That of the message in hand, which was in hand before (`Gate.next_place`)."""
         remembers = cell.system.remembers
         self.recent = Recent(remembers) if remembers else None
         """The last messages, for a crash dump."""

@@ -101,20 +101,21 @@ def carry_out(life: Incarnation, message: Message, error: BaseException, verdict
 
 
 def hold_back(life: Incarnation, message: Message, verdict: Repeat | Crash) -> bool:
-    """Keep a message for another try, before all that waits; one that is thrown back, behind those that were before.
+    """Keep a message for another try, before all that waits, in its place among others that will be given again.
 
     A timer's message is not kept where others are (False): it comes again anyway, while those still wait.
     """
     gate = life.cell.gate
-    if message[3] is None and not life.is_thrown and gate.is_holding:
+    if life.is_tick and gate.is_holding:
         return False
     take_back(life, message)
-    hold = Hold(life.cell, message, verdict.history, key_of(life, message))
+    place, key = life.place or gate.next_place(), key_of(life, message)
+    hold = Hold(life.cell, message, place=place, history=verdict.history, key=key)
     if isinstance(verdict, Repeat) and verdict.until_up is not None:
         hold.until_up(verdict.until_up, verdict.delay, verdict.at_most)
     else:
         hold.after(verdict.delay)
-    gate.put(hold, last=life.is_thrown)
+    gate.put(hold)
     if isinstance(verdict, Repeat):
         life.look()  # a crash is for the next incarnation: this one is not to look at it
     return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from ukemi import (
-    Actor,
     ActorCrashed,
     Backoff,
     CallTimeout,
@@ -20,101 +18,14 @@ from ukemi import (
     Reject,
     Restart,
     Resume,
-    Retry,
     Row,
-    Runtime,
-    child,
-    falls_back_to,
-    retryable,
-    supervisor,
 )
-from ukemi.actors import Reply
 from ukemi.actors.events import DeadLetter
 from ukemi.supervisors import Recovered
 
-PAUSE = Backoff(initial=1.0, maximum=4.0, jitter=0.0)
-RETRY = Retry(PAUSE)
+from .clerks import RETRY, Book, Deputy, ask, office, reset
+
 methods = pytest.mark.parametrize("method", ["again", "again_async"])
-
-
-def reset() -> OSError:
-    return OSError(errno.ECONNRESET, "connection reset")
-
-
-class Book:
-    """What outlives the clerks: the replies that they have put off, and what they were asked."""
-
-    def __init__(self) -> None:
-        self.replies: list[Reply] = []
-        self.asked: list[tuple[int, str, str]] = []
-
-    def take(self) -> list[tuple[int, str, str]]:
-        asked, self.asked = self.asked, []
-        return asked
-
-
-class Clerk(Actor):
-    """Answers later."""
-
-    def __init__(self, book: Book, label: str = "clerk") -> None:
-        self.book = book
-        self.label = label
-
-    @retryable
-    def again(self, what: str) -> Any:
-        self._note(what)
-
-    @retryable
-    async def again_async(self, what: str) -> Any:
-        await trio.lowlevel.checkpoint()
-        self._note(what)
-
-    def once(self, what: str) -> Any:
-        self._note(what)
-
-    @falls_back_to("second_best")
-    def read(self, what: str) -> Any:
-        self._note(what)
-
-    def second_best(self, what: str) -> Any:
-        return f"second best {what}, since {self.ctx.failure}"
-
-    @retryable
-    def defer_and_fail(self, what: str) -> Any:
-        first = len(self.book.asked) == 0
-        self._note(what)
-        if first:
-            raise reset()
-
-    def answer(self) -> None:
-        while self.book.replies:
-            self.book.replies.pop(0).send(f"answered by {self.label} {self.ctx.incarnation}")
-
-    def break_down(self) -> None:
-        async def fail() -> None:
-            raise reset()
-
-        self.ctx.start_task(fail)
-
-    def _note(self, what: str) -> None:
-        self.book.asked.append((self.ctx.incarnation, self.ctx.message_key, what))
-        self.book.replies.append(self.ctx.defer())
-
-
-class Deputy(Clerk):
-    """What takes a clerk's place."""
-
-
-def office(book: Book, policy: Any, **options: Any) -> Runtime:
-    clerk = child("clerk", lambda: Clerk(book), policy=policy, **options)
-    return Runtime(supervisor("office", clerk, max_restarts=100))
-
-
-async def ask(runtime: Runtime, answers: list[Any], method: str, what: str = "x") -> None:
-    try:
-        answers.append(await runtime.ref("clerk").call(method, what))
-    except Exception as error:
-        answers.append(error)
 
 
 # --- throw
@@ -234,22 +145,6 @@ async def test_throw_takes_an_exception_and_says_so() -> None:
         with pytest.raises(TypeError, match="not 'broken'"):
             book.replies[0].throw("broken")  # type: ignore[arg-type]
         book.replies.pop().send("well")
-
-
-async def test_several_that_are_thrown_at_once_are_given_again_in_their_order(autojump_clock: MockClock) -> None:
-    book, answers = Book(), list[Any]()
-    async with office(book, RETRY) as runtime, trio.open_nursery() as nursery:
-        for what in ("1", "2", "3"):
-            nursery.start_soon(ask, runtime, answers, "again", what)
-            await wait_all_tasks_blocked()
-        book.take()
-        for reply in book.replies:
-            reply.throw(reset())
-        book.replies.clear()
-        nursery.start_soon(ask, runtime, answers, "again", "4")
-        await trio.sleep(1.5)
-        assert [what for _, _, what in book.take()] == ["1", "2", "3", "4"]
-        runtime.ref("clerk").cast("answer")
 
 
 async def test_a_cast_that_was_deferred_and_fails_is_a_dead_letter_with_the_cause() -> None:
@@ -391,55 +286,6 @@ async def test_what_is_given_again_takes_no_room_from_what_comes() -> None:
         while len(book.asked) < 5:
             await trio.sleep(0.01)
         assert [what for _, _, what in book.take()] == ["1", "2", "3", "4", "5"]
-        clerk.cast("answer")
-
-
-# --- names of messages
-
-
-@pytest.mark.parametrize("how", ["call", "cast"])
-async def test_a_message_keeps_its_name_and_no_two_have_the_same(autojump_clock: MockClock, how: str) -> None:
-    book = Book()
-
-    class Flaky(Clerk):
-        @retryable
-        async def again_async(self, what: str) -> Any:
-            self.book.asked.append((self.ctx.incarnation, self.ctx.message_key, what))
-            assert self.ctx.message_key == self.book.asked[-1][1]
-            if len(self.book.asked) < 3:
-                raise reset()
-
-    tree = supervisor("office", child("clerk", lambda: Flaky(book), policy=RETRY))
-    async with Runtime(tree) as runtime:
-        clerk = runtime.ref("clerk")
-        if how == "call":
-            await clerk.call("again_async", "x")
-        else:
-            clerk.cast("again_async", "x")
-            await trio.sleep(10)
-        assert len({key for _, key, _ in book.asked}) == 1
-        await clerk.call("again_async", "y")
-        assert len({key for _, key, _ in book.take()}) == 2
-
-
-async def test_messages_whose_replies_were_deferred_keep_their_names_in_the_next_incarnation(
-    autojump_clock: MockClock,
-) -> None:
-    book = Book()
-    async with office(book, RETRY) as runtime, trio.open_nursery() as nursery:
-        clerk = runtime.ref("clerk")
-        for n in range(3):
-            clerk.cast("again", f"cast {n}")
-            nursery.start_soon(clerk.call, "again", f"call {n}")
-            await wait_all_tasks_blocked()
-        names = {what: key for _, key, what in book.take()}
-        assert len(set(names.values())) == 6
-        for _ in range(2):
-            clerk.cast("break_down")
-            await trio.sleep(3)
-            again = book.take()
-            assert [what for _, _, what in again] == list(names)
-            assert {what: key for _, key, what in again} == names
         clerk.cast("answer")
 
 
