@@ -261,24 +261,24 @@ class Cell:
     async def make_room(self) -> bool:
         """End the present incarnation for what was prepared, between two messages; the mail waits.
 
-        False, and it goes on, if it owes answers by then or ends of itself. So it does where this is cancelled.
+        False, and it goes on, if it owes answers by then, is suspended, or ends of itself. So it does where this is
+        cancelled.
         """
         life = self.incarnation
         if life is None:
             return True
-        if life.suspended:  # by hand
+        if life.suspended:
             return False
-        life.suspend(True)
         try:
             await life.rest()
-            if life.is_over or life.is_ending or life.failure is not None or self.owes_answers:
+            is_about_to_end = life.is_ending or life.failure is not None or life.stop_request is not None
+            if is_about_to_end or life.suspended or self.owes_answers:
                 return False
             self.ask_to_stop()
             await life.join()
             return True
         finally:
-            if not life.is_over and life.stop_request is None:
-                life.suspend(False)
+            life.go_on()
 
     def take_over(self) -> bool:
         """Let what was prepared take the free place, and the mail. False if it has ended meanwhile."""

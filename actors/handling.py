@@ -158,8 +158,9 @@ async def _attend(life: Incarnation) -> Reason | None:
         stop = life.stop_request
         if stop is not None and not (stop.drain and (life.cell.mailbox.queue or life.cell.gate.hold is not None)):
             return stop.reason
-        if life.suspended:
-            life.rests()
+        if life.suspended or life.resting is not None:
+            if life.resting is not None:
+                life.resting.set()
             life.parked = life.task
             await wait_task_rescheduled(life.unpark)
             continue

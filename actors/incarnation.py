@@ -151,6 +151,7 @@ class Incarnation:
         """The last messages, for a crash dump."""
         self.choose_path()
         self.resting: trio.Event | None = None
+        """While it is to take no message, since another may take its place: set once it has none in hand."""
         self.stashed: list[Hold] | None = None
         self.stop_request: StopRequest | None = None
         self.suspended = False
@@ -378,16 +379,17 @@ class Incarnation:
         self.look()
 
     async def rest(self) -> None:
-        """Wait until it has no message in hand, having been suspended, or is over."""
+        """Let it take no message until it is told to `go_on`; wait until it has none in hand, or is over."""
+        self.resting = trio.Event()
+        self.look()
         if self.current is not None and not self.is_over:
-            self.resting = trio.Event()
             await self.resting.wait()
 
-    def rests(self) -> None:
-        """It has no message in hand, and takes none."""
-        if self.resting is not None:
-            self.resting.set()
-            self.resting = None
+    def go_on(self) -> None:
+        """It need not rest any more."""
+        self.resting = None
+        if not self.is_over:
+            self.look()
 
     async def join(self) -> None:
         """Wait until it is over."""

@@ -1,0 +1,150 @@
+"""Rule S15: the way back from a fallback, whatever it comes upon, and whatever befalls it in the middle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from .residents import House, check_it_is_back, fall_back, hotel
+
+encodings = pytest.mark.parametrize("encode", [True, False])
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+# --- between two messages
+
+
+@pytest.mark.rule("S15")
+@encodings
+@pytest.mark.parametrize("method", ["last", "defer_after"])
+async def test_the_way_back_waits_for_the_message_in_hand_however_long_that_takes(
+    autojump_clock: MockClock, house: House, encode: bool, method: str
+) -> None:
+    answers: list[str] = []
+    async with hotel(house, encode=encode) as runtime:
+        ref = runtime.ref("a")
+        await fall_back(runtime, house)
+        async with trio.open_nursery() as nursery:
+
+            async def ask(method: str, *args: Any) -> None:
+                answers.append(await ref.call(method, *args))
+
+            nursery.start_soon(ask, method, 20.0)
+            await trio.sleep(3)
+            assert sorted(house.alive) == ["own", "second"]
+            nursery.start_soon(ask, "who")
+        await trio.sleep(100)
+        if method == "last":
+            assert answers == ["done", "own 1"]
+        else:  # what it owes is answered before it goes, and by it
+            assert sorted(answers) == ["later by second", "second 2"]
+        assert "cancelled" not in house.take()
+        await check_it_is_back(runtime, house)
+
+
+@pytest.mark.rule("S15")
+async def test_a_cast_in_hand_is_waited_for_too(autojump_clock: MockClock, house: House) -> None:
+    async with hotel(house) as runtime:
+        await fall_back(runtime, house)
+        runtime.ref("a").cast("last", 20.0)
+        await trio.sleep(19)
+        assert sorted(house.alive) == ["own", "second"]
+        await trio.sleep(2)
+        assert "cancelled" not in house.take()
+        await check_it_is_back(runtime, house)
+
+
+@pytest.mark.rule("S15", "S11")
+@pytest.mark.parametrize("seconds", [1.0, 20.0])
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_comes_while_the_fallback_takes_its_leave_is_for_the_child(
+    autojump_clock: MockClock, house: House, seconds: float, fails: bool
+) -> None:
+    house.stops["second"] = seconds
+    async with hotel(house) as runtime, trio.open_nursery() as nursery:
+        await fall_back(runtime, house)
+        house.fail("stop second", *([OSError("on the way out")] if fails else []))
+        answers: list[str] = []
+
+        async def ask() -> None:
+            answers.append(await runtime.ref("a").call("who"))
+
+        await trio.sleep(2.5)
+        nursery.start_soon(ask)
+        await trio.sleep(30)
+        assert answers == ["own 1"]
+        await check_it_is_back(runtime, house)
+        house.stops.clear()
+
+
+# --- by hand
+
+
+@pytest.mark.rule("S15", "M8")
+async def test_a_fallback_that_was_suspended_by_hand_is_not_replaced_until_it_goes_on(
+    autojump_clock: MockClock, house: House
+) -> None:
+    async with hotel(house) as runtime, trio.open_nursery() as nursery:
+        await fall_back(runtime, house)
+        cell = runtime.ref("a").cell
+        cell.suspend(True)
+        answers: list[str] = []
+
+        @nursery.start_soon
+        async def ask() -> None:
+            answers.append(await runtime.ref("a").within(None).call("who"))
+
+        await trio.sleep(100)
+        assert not answers
+        assert (house.alive, cell.state) == (["second"], "running")
+        cell.suspend(False)
+        await wait_all_tasks_blocked()
+        assert answers == ["second 2"]
+        await trio.sleep(20)
+        await check_it_is_back(runtime, house)
+
+
+@pytest.mark.rule("S15", "M8")
+async def test_a_fallback_that_is_suspended_by_hand_while_it_is_waited_for_stays_so(
+    autojump_clock: MockClock, house: House
+) -> None:
+    async with hotel(house) as runtime, trio.open_nursery() as nursery:
+        await fall_back(runtime, house)
+        nursery.start_soon(runtime.ref("a").call, "last", 5.0)
+        await trio.sleep(3)
+        cell = runtime.ref("a").cell
+        cell.suspend(True)
+        await trio.sleep(100)
+        assert cell.stats().state == "suspended"
+        assert house.alive == ["second"]
+        cell.suspend(False)
+        await trio.sleep(20)
+        await check_it_is_back(runtime, house)
+
+
+@pytest.mark.rule("S15", "S12")
+async def test_a_fallback_that_is_asked_to_drain_while_it_is_waited_for_handles_all_that_waits(
+    autojump_clock: MockClock, house: House
+) -> None:
+    answers: list[str] = []
+    async with hotel(house) as runtime, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            answers.append(await runtime.ref("a").call("who"))
+
+        await fall_back(runtime, house)
+        nursery.start_soon(runtime.ref("a").call, "last", 3.0)
+        await trio.sleep(2.5)
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        await runtime.ref("a").stop(drain=True)
+        assert answers == ["second 2"]
+        await trio.sleep(100)
+        await check_it_is_back(runtime, house)
