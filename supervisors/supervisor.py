@@ -184,7 +184,7 @@ class Supervisor(Restarts):
             child = self._children.get(each.cell.name)
             if child is None or child.cell is not each.cell or child.cell.incarnation is not None:
                 continue
-            if each.incarnation != child.cell.number or child.state not in ("running", "starting", "open"):
+            if each.incarnation != child.cell.number or child.state not in ("running", "starting"):
                 continue  # it was taken down since
             child.failed(each.reason, each.order, each.at)
             child.stay()
