@@ -71,9 +71,13 @@ class Restarts(Detours):
             self._alert(child, f"the runtime stops, in order: {describe(child.reason)}")
             stop_runtime()
 
-    async def _stop_targets(self, failed: dict[str, None]) -> None:
-        """Let what the actions name (`Restart(target)`) be restarted with what failed, if it runs."""
-        for name in list(failed):
+    async def _stop_targets(self, failed: dict[str, None]) -> list[Child]:
+        """Let what the actions name (`Restart(target)`) be restarted with what failed, if it runs; those beside it.
+
+        They spend no window and wait for no policy: that is for what failed, even where they have it in their group.
+        """
+        targets: list[Child] = []
+        for name in failed:
             action = self._children[name].action
             target = action.target if isinstance(action, Restart) else None
             sibling = self._children.get(target or "")
@@ -85,11 +89,12 @@ class Restarts(Detours):
             if sibling is not None:
                 if sibling.state == "running":
                     await self._restart_too(sibling, self._children[name])
-                    failed[sibling.spec.name] = None
+                    targets.append(sibling)
             elif cell is not None:
                 life = getattr(cell.parent, "incarnation", None)
                 if life is not None:
                     life.post(ChildTells(cell, Restart(), None))
+        return targets
 
     async def _restart_too(self, child: Child, because: Child) -> None:
         """Stop a child, to be started again as if it had failed."""

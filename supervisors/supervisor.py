@@ -200,10 +200,11 @@ class Supervisor(Restarts):
             return
         for child in failed_probes:
             await self._probe_ended(child)
-        await self._stop_targets(failed)
-        for name in restart_roots(self._spec.strategy, failed, self._order, self._depends_on):
-            if self._children[name].state == "restarting":
-                await self._act_on(self._children[name])
+        targets = await self._stop_targets(failed)
+        roots = restart_roots(self._spec.strategy, failed, self._order, self._depends_on)
+        for child in (*targets, *(self._children[name] for name in roots)):
+            if child.state == "restarting":
+                await self._act_on(child)
         await self._start_due()
 
     async def _child_tells(self, told: ChildTells) -> None:
