@@ -127,6 +127,11 @@ def take_back(life: Incarnation, message: Message) -> None:
         deferred.take()
 
 
+def is_put_off(life: Incarnation, message: Message) -> bool:
+    """Whether a message, a cast too, is still to be answered later."""
+    return any(is_same(each.message, message) for each in life.deferred or ())
+
+
 def is_same(one: Message, other: Message) -> bool:
     """Whether two are the same message: it may have been put into another tuple with the call that waits for it."""
     return one is other or (one[3] is not None and one[3] is other[3])

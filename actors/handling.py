@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio.lowlevel import checkpoint, wait_task_rescheduled
 
+from .deferred import is_put_off
 from .errors import HandlerTimeout, Reject
 from .events import Traced
 from .messages import ON_DOWN, ChildExit, Message, Notice, Thrown, Tick
@@ -119,6 +120,7 @@ async def _handle_carefully(life: Incarnation, message: Message, begun: Awaitabl
             call.reply(result)
         # neither deferred nor put aside, nor answered in place of one that has failed
         is_handled = life.claimed is None and life.current is not None and life.answers_for is None
+        is_handled = is_handled and not is_put_off(life, message)
         if recovery is not None and recovery.watches and is_handled and result is not GIVEN_UP and not life.is_tick:
             recovery.succeeded()
     except BaseException as error:
