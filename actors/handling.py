@@ -118,10 +118,7 @@ async def _handle_carefully(life: Incarnation, message: Message, begun: Awaitabl
             outcome = short(result)
         if call is not None and call is not life.claimed:
             call.reply(result)
-        # neither deferred nor put aside, nor answered in place of one that has failed
-        is_handled = life.claimed is None and life.current is not None and life.answers_for is None
-        is_handled = is_handled and not is_put_off(life, message)
-        if recovery is not None and recovery.watches and is_handled and result is not GIVEN_UP and not life.is_tick:
+        if recovery is not None and recovery.watches and result is not GIVEN_UP and _was_handled(life, message):
             recovery.succeeded()
     except BaseException as error:
         leaf = plain(error)
@@ -140,6 +137,13 @@ async def _handle_carefully(life: Incarnation, message: Message, begun: Awaitabl
             cell.system.events.emit(
                 Traced(path=cell.path, method=name, arguments=text, outcome=outcome, seconds=seconds)
             )
+
+
+def _was_handled(life: Incarnation, message: Message) -> bool:
+    """Whether a message has come to its end: neither put off nor aside, nor answered in place of one that failed."""
+    if life.is_tick or life.claimed is not None or life.current is None or life.answers_for is not None:
+        return False
+    return not is_put_off(life, message)
 
 
 async def _attend(life: Incarnation) -> Reason | None:
