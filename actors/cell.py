@@ -258,11 +258,11 @@ class Cell:
             for each in life.deferred or ()
         )
 
-    async def make_room(self) -> bool:
+    async def make_room(self, is_wanted: Callable[[], bool]) -> bool:
         """End the present incarnation for what was prepared, between two messages; the mail waits.
 
-        False, and it goes on, if it owes answers by then, is suspended, or ends of itself. So it does where this is
-        cancelled.
+        False, and it goes on, if that is not wanted any more by then, or it is suspended, or ends of itself. So it does
+        where this is cancelled.
         """
         life = self.incarnation
         if life is None:
@@ -272,7 +272,7 @@ class Cell:
         try:
             await life.rest()
             is_about_to_end = life.is_ending or life.failure is not None or life.stop_request is not None
-            if is_about_to_end or life.suspended or self.owes_answers:
+            if is_about_to_end or life.suspended or not is_wanted():
                 return False
             self.ask_to_stop()
             await life.join()

@@ -134,7 +134,7 @@ class Gate:
     @property
     def is_holding(self) -> bool:
         """Whether a message waits to be given again."""
-        return any(hold.message is not None for hold in self._holds or ())
+        return bool(self.held())
 
     def held(self) -> list[Message]:
         """The messages that wait to be given again, in order."""

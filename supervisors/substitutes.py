@@ -169,8 +169,12 @@ class Substitutes(Keeper):
     async def _make_room(self, child: Child, swap: Swap) -> None:
         """What is to take over is up: let what runs end. If that can't be, or is called off, nothing is left of it."""
         swap.standby = child.cell.standby
+
+        def fits() -> bool:
+            return child.swap is swap and self._fits(child, swap)
+
         try:
-            if child.swap is swap and self._fits(child, swap) and await child.cell.make_room():
+            if fits() and await child.cell.make_room(fits):
                 return
         except BaseException:
             await child.cell.dismiss()
@@ -218,6 +222,7 @@ class Substitutes(Keeper):
             return
         if child.cell.gate.circuit is None:
             self._is_itself(child)
+        self._plan_swap(child, at_once=True)  # its feature may have been degraded while it took over
         for other in self._below(child):
             if other.mode:
                 self._plan_swap(other, at_once=True)

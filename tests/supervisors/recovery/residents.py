@@ -56,16 +56,19 @@ class Resident(Patient):
             self.ward.alive.remove(self.label)
 
 
-def hotel(house: House, *, encode: bool = True, **options: Any) -> Runtime:
+def hotel(house: House, *, encode: bool = True, strategy: Any = None, **options: Any) -> Runtime:
+    """The child is `a`; with a strategy, it depends on the desk."""
     a = child(
         "a",
         lambda: Resident(house, "own"),
         policy=Fallback(),
         fallback={"second": lambda: Resident(house, "second")},
+        depends_on=["desk"] if strategy else [],
         **{"backoff": EXACT, **options},
     )
-    tree = supervisor("top", supervisor("inner", a, max_restarts=100))
-    return Runtime(tree, encode_messages=encode)
+    desk = [child("desk", lambda: Resident(house, "desk"))] if strategy else []
+    inner = supervisor("inner", *desk, a, strategy=strategy or "one_for_one", max_restarts=100)
+    return Runtime(supervisor("top", inner), encode_messages=encode)
 
 
 async def fall_back(runtime: Runtime, house: House) -> None:
@@ -79,11 +82,12 @@ async def fall_back(runtime: Runtime, house: House) -> None:
 async def check_it_is_back(runtime: Runtime, house: House) -> None:
     """Nothing but the child itself is there, and it answers."""
     assert (await runtime.ref("a").call("who")).startswith("own ")
-    assert house.alive == ["own"]
+    assert set(house.alive) - {"desk"} == {"own"}
+    assert len(set(house.alive)) == len(house.alive)
     cell = runtime.ref("a").cell
     assert cell.standby is None
-    (info,) = await runtime.ref("inner").call(Supervisor.children)
-    assert (info.state, info.fallback) == ("running", None)
+    for info in await runtime.ref("inner").call(Supervisor.children):
+        assert (info.state, info.fallback) == ("running", None)
     assert runtime.system.zombies == 0
 
 

@@ -8,6 +8,8 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from ukemi import ActorCrashed, ActorStopped
+
 from .residents import House, check_it_is_back, fall_back, hotel
 
 encodings = pytest.mark.parametrize("encode", [True, False])
@@ -58,6 +60,53 @@ async def test_a_cast_in_hand_is_waited_for_too(autojump_clock: MockClock, house
         assert sorted(house.alive) == ["own", "second"]
         await trio.sleep(2)
         assert "cancelled" not in house.take()
+        await check_it_is_back(runtime, house)
+
+
+@pytest.mark.rule("S15")
+@pytest.mark.parametrize("method", ["last", "defer_after"])
+async def test_a_child_whose_feature_is_degraded_gives_way_to_its_fallback_between_two_messages_too(
+    autojump_clock: MockClock, house: House, method: str
+) -> None:
+    answers: list[str] = []
+    async with hotel(house, feature="shell_integration") as runtime, trio.open_nursery() as nursery:
+
+        async def ask() -> None:
+            answers.append(await runtime.ref("a").call(method, 20.0))
+
+        nursery.start_soon(ask)
+        await wait_all_tasks_blocked()
+        runtime.features.set_quality(1)
+        await trio.sleep(15)
+        assert sorted(house.alive) == ["own", "second"]
+        await trio.sleep(60)
+        assert answers == ["done" if method == "last" else "later by own"]
+        assert house.alive == ["second"]
+        assert "cancelled" not in house.take()
+        runtime.features.set_quality(None)
+        await trio.sleep(100)
+        await check_it_is_back(runtime, house)
+
+
+@pytest.mark.rule("S15", "S4")
+@pytest.mark.parametrize("strategy", ["one_for_all", "rest_for_one", "dependents"])
+async def test_a_way_back_that_waits_is_called_off_when_its_group_is_restarted(
+    autojump_clock: MockClock, house: House, strategy: Any
+) -> None:
+    async with hotel(house, strategy=strategy) as runtime, trio.open_nursery() as nursery:
+        await fall_back(runtime, house)
+
+        @nursery.start_soon
+        async def ask() -> None:
+            with pytest.raises((ActorCrashed, ActorStopped, ActorStopped)):
+                await runtime.ref("a").call("last", 100.0)
+
+        await trio.sleep(2.5)
+        assert sorted(house.alive) == ["desk", "own", "second"]
+        runtime.ref("desk").cell.incarnation.fail(ValueError("of the desk"))  # type: ignore[union-attr]
+        await trio.sleep(6)
+        assert len(set(house.alive)) == len(house.alive)
+        await trio.sleep(100)
         await check_it_is_back(runtime, house)
 
 
@@ -146,5 +195,60 @@ async def test_a_fallback_that_is_asked_to_drain_while_it_is_waited_for_handles_
         await wait_all_tasks_blocked()
         await runtime.ref("a").stop(drain=True)
         assert answers == ["second 2"]
+        await trio.sleep(100)
+        await check_it_is_back(runtime, house)
+
+
+# --- no longer wanted
+
+
+@pytest.mark.rule("S15")
+@pytest.mark.parametrize("moment", ["the message in hand", "the end of the fallback"])
+async def test_a_way_back_that_is_no_longer_wanted_by_the_time_it_could_be_taken_is_not_taken(
+    autojump_clock: MockClock, house: House, moment: str
+) -> None:
+    async with hotel(house, feature="shell_integration") as runtime:
+        await fall_back(runtime, house)
+        if moment == "the message in hand":
+            runtime.ref("a").cast("last", 5.0)
+        else:  # in the middle of which comes the next look at its feature
+            house.stops["second"] = 4.0
+        await trio.sleep(2.5)
+        assert "own" in house.alive
+        runtime.features.set_quality(1)
+        await trio.sleep(100)
+        assert house.alive == ["second"]
+        assert (await runtime.ref("a").call("who")).startswith("second ")
+        house.stops.clear()
+        runtime.features.set_quality(None)
+        await trio.sleep(300)
+        await check_it_is_back(runtime, house)
+
+
+@pytest.mark.rule("S15")
+@pytest.mark.parametrize("fate", ["fails", "is killed", "is ill"])
+async def test_a_child_that_fails_while_it_waits_for_its_place_leaves_the_fallback_as_it_is(
+    autojump_clock: MockClock, house: House, fate: str
+) -> None:
+    async with hotel(house, feature="f") as runtime:
+        ref = runtime.ref("a")
+        await fall_back(runtime, house)
+        ref.cast("last", 5.0)
+        await trio.sleep(2.5)
+        house.take()
+        standby = ref.cell.standby
+        assert standby is not None
+        assert standby.incarnation is not None
+        match fate:
+            case "fails":
+                standby.incarnation.fail(ValueError("of the standby"))
+            case "is killed":
+                standby.incarnation.kill()
+            case _:
+                house.healths["own"] = 0.0
+        await trio.sleep(3.5)
+        assert await ref.call("who") == "second 2", "it has not ended"
+        assert "-second" not in house.take()
+        house.healths.clear()
         await trio.sleep(100)
         await check_it_is_back(runtime, house)
