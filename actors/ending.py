@@ -117,8 +117,8 @@ def over(life: Incarnation, reason: Reason) -> None:
         life.failure = reason
     cell, message = life.cell, life.current
     life.bound(None, None)
-    give_back_stashed(life)
     lost = give_again(life)
+    give_back_stashed(life)  # among what is given again, if anything is
     if life.begun is not None:
         drop(life.begun[1])
     cell.exited(life, reason, attended=life.is_attended or not life.is_started)

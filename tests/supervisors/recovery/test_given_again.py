@@ -135,6 +135,23 @@ async def test_several_that_are_thrown_at_once_are_given_again_in_their_order(au
         runtime.ref("clerk").cast("answer")
 
 
+@hows
+@encodings
+@pytest.mark.parametrize("aside", [1, 2, 3])
+@pytest.mark.rule("M2", "M9", "R5")
+async def test_what_was_put_aside_keeps_its_place_among_what_was_put_off(
+    autojump_clock: MockClock, how: str, encode: bool, aside: int
+) -> None:
+    papers = Papers({n: ["stash" if n == aside else "defer"] for n in (1, 2, 3)})
+    async with lodge(papers, RETRY, encode=encode) as runtime, trio.open_nursery() as nursery:
+        await Senders(runtime, nursery).send(how, 1, 2, 3)
+        await wait_all_tasks_blocked()
+        runtime.ref("porter").kill()
+        await Senders(runtime, nursery).send(how, 4)
+        await trio.sleep(5)
+        assert papers.take() == [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3), (2, 4)]
+
+
 # --- each when it is due
 
 
