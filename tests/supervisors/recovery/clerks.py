@@ -100,7 +100,7 @@ class Papers:
 
     def __init__(self, plan: dict[int, list[Any]] | None = None) -> None:
         self.plan = plan or {}
-        """By number, what to do each time that it is given: an error to raise, "defer", "stash", or None; then always None."""
+        """By number, what to do each time that it is given: an error, "defer", "stash", or None; then always None."""
         self.replies: dict[int, Reply] = {}
         self.given: list[tuple[float, int, int]] = []
         """When, in which incarnation, which number."""
