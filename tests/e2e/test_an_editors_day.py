@@ -78,9 +78,7 @@ def test_it_edits_a_file_and_hears_of_it(editor: Editor, tmp_path: Path) -> None
     editor.ask("file/write", path=str(path), data="# Ukemi\n")
     assert path.read_text() == "# Ukemi\n"
     told = editor.hear("watch/changed")
-    while not any(
-        change["path"] == str(path) for change in told["changes"]
-    ):  # or what it was written to first
+    while not any(change["path"] == str(path) for change in told["changes"]):  # or what it was written to first
         told = editor.hear("watch/changed")
     assert told["watch"] == watch
     assert editor.ask("file/read", path=str(path))["data"] == "# Ukemi\n"
