@@ -105,6 +105,11 @@ class Child:
         return self.state == "restarting" and self.retry is None
 
     @property
+    def is_delayed(self) -> bool:
+        """Whether its next start, which nobody can do without, has to wait for its time."""
+        return self.state == "restarting" and self.retry is not None and not self.is_degraded_and_down
+
+    @property
     def is_degraded_and_down(self) -> bool:
         """Whether it is degraded and has no fallback to run."""
         return "failure" in self.reasons and not self.mode

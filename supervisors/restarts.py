@@ -240,9 +240,12 @@ class Restarts(Detours):
     def _startable(self) -> list[str]:
         """Those of the waiting children that can be started now, in order.
 
-        Under one_for_all and rest_for_one none can while one before it waits; else only the dependencies decide.
+        Under one_for_all none can while one of them has to wait for its time, since its restart is that of all; under
+        rest_for_one, while one before it does. Else only the dependencies decide.
         """
         due: dict[str, None] = {}
+        if self._spec.strategy == "one_for_all" and any(child.is_delayed for child in self._children.values()):
+            return []
         in_order = self._spec.strategy in ("one_for_all", "rest_for_one")
         for name, child in self._children.items():
             needed = () if child.does_without else child.spec.depends_on

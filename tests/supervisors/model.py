@@ -184,6 +184,8 @@ class Model:
     def bring_up(self) -> None:
         """Start what waits, as far as what it needs is up, and what fails is tried again later."""
         failed: list[Kid] = []
+        if self.strategy == "one_for_all" and any(k.state == "restarting" and k.due for k in self.kids.values()):
+            return
         for kid in list(self.kids.values()):
             if kid.state != "restarting":
                 continue

@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from ukemi import Backoff, Runtime, SupervisorGaveUp, supervisor
+from ukemi import Actor, ActorCrashed, Backoff, Runtime, SupervisorGaveUp, child, supervisor
 from ukemi.supervisors import RestartDelayed
 
 from .stage import Stage, crash, infos, states
@@ -148,3 +148,25 @@ async def test_one_for_one_with_a_dependency_that_waits_starts_the_dependent_aft
         stage.take()
         await trio.sleep(1.5)
         assert stage.take() == ["+a", "+b"]
+
+
+@pytest.mark.rule("S4")
+async def test_under_one_for_all_none_is_started_before_the_delay_is_over_and_each_once(
+    autojump_clock: MockClock,
+) -> None:
+    log: list[tuple[float, str]] = []
+
+    class Part(Actor):
+        def on_start(self) -> None:
+            log.append((trio.current_time(), self.ctx.name))
+
+        def crash(self) -> None:
+            raise ValueError
+
+    parts = [child(name, Part, backoff=Backoff(1.0, 1.0, jitter=0.0)) for name in "abc"]
+    async with Runtime(supervisor("top", *parts, strategy="one_for_all")) as runtime:
+        log.clear()
+        with pytest.raises(ActorCrashed):
+            await runtime.ref("b", Part).call(Part.crash)
+        await trio.sleep(5)
+        assert log == [(1.0, "a"), (1.0, "b"), (1.0, "c")]
