@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import stat
 import struct
@@ -27,7 +28,7 @@ class BadSocketPath(UkemiError, OSError):
 
 def check_path(path: Path) -> None:
     """Raise BadSocketPath if no socket can be made there."""
-    size = len(os.fsencode(path))
+    size = max(len(os.fsencode(path)), len(os.fsencode(path.parent)) + len("/.abcd"))  # it has another name at first
     if size > LONGEST:
         raise BadSocketPath(
             f"the socket path {path} is {size} bytes long; at most {LONGEST} fit: choose a shorter folder"
@@ -41,22 +42,24 @@ def check_path(path: Path) -> None:
 
 
 async def listen_unix(path: Path) -> trio.SocketListener:
-    """Listen on a path, with mode 0600 from the first moment on.
+    """Listen on a path, with mode 0600 from the first moment on; once it is there, it listens.
 
     A socket that nobody listens on any more is taken over. Raises SocketInUse if somebody does, BadSocketPath if the
     path can't be used, other OSErrors as they are. Cancelled, nothing is left open.
     """
     check_path(path)
+    temporary = path.with_name(f".{secrets.token_hex(2)}")
     sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if path.exists():
             await _check_stale(path)
-            path.unlink(missing_ok=True)
         os.fchmod(sock.fileno(), 0o600)  # before bind, so that there is no moment with a wider mode
-        await sock.bind(str(path))
+        await sock.bind(str(temporary))
         sock.listen(BACKLOG)
+        temporary.rename(path)
     except BaseException:
         sock.close()
+        temporary.unlink(missing_ok=True)
         raise
     return trio.SocketListener(sock)
 

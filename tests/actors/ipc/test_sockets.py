@@ -24,7 +24,9 @@ async def test_a_socket_is_its_owners_only_from_the_first_moment_on(
     path, modes = tmp_path / "s", list[int]()
 
     def look(sock: trio.socket.SocketType, *args: int) -> None:
-        modes.append(stat.S_IMODE(path.stat().st_mode))
+        assert not path.exists()  # once it is there, it listens
+        (made,) = tmp_path.iterdir()
+        modes.append(stat.S_IMODE(made.stat().st_mode))
         sock._sock.listen(*args)  # type: ignore[attr-defined]
 
     before = os.umask(0)
@@ -36,6 +38,7 @@ async def test_a_socket_is_its_owners_only_from_the_first_moment_on(
     async with listener:
         assert modes == [0o600]
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert list(tmp_path.iterdir()) == [path]
 
 
 async def test_both_ends_talk_and_know_each_other(tmp_path: Path) -> None:
