@@ -1,7 +1,7 @@
 """What a sequence says: from its bytes to the fields of a `Marker`.
 
-Called once for each different sequence. The grammar has already said that it is a known one, so nothing here can fail:
-a field that nothing can be made of is left None.
+Called for a marker of which somebody asks more than its bytes. The grammar has already said that it is a known one, so
+nothing here can fail: a field that nothing can be made of is left None.
 """
 
 import re
@@ -28,10 +28,9 @@ _OWN_ARGUMENTS: Final[dict[Kind, int]] = {
 }
 
 
-def read(sequence: bytes, nonce: str | None) -> Marker:
-    """Make the marker of a known sequence, given without its introducer; it is trusted if it carries `nonce`."""
-    raw = INTRODUCER + sequence
-    number, _, rest = payload(sequence).translate(None, IGNORED).lstrip(b"0").partition(b";")
+def read(raw: bytes, nonce: str | None) -> Marker:
+    """Make the marker of a known sequence; it is trusted if it carries `nonce`."""
+    number, _, rest = payload(raw.removeprefix(INTRODUCER)).translate(None, IGNORED).lstrip(b"0").partition(b";")
     if number == b"633":
         return _vscode(raw, rest, nonce)
     if number == b"133":

@@ -52,19 +52,27 @@ def payload(sequence: bytes) -> bytes:
 
 
 def split(stream: bytes) -> list[bytes]:
-    """Split into text and known sequences by turns; text comes first and last, and may be empty.
+    """Split into text and runs of known sequences by turns; text comes first and last, and may be empty.
 
-    Sequences that follow each other directly may come as one run, with their introducers between them but not before
-    the first. The stream's end counts as a sequence's end: it is for the caller to keep back what is open.
+    A run is some sequences that follow each other directly, and it may end with a prompt: text, and the sequence that
+    ends it. Its sequences have their introducers between them, but not before the first; `apart` takes it apart. The
+    stream's end counts as a sequence's end: it is for the caller to keep back what is open.
     """
-    if b"\xc2" in stream and _C1_END.search(stream):  # the first test is by far the faster, and mostly enough
-        return _SEQUENCES_AND_C1.split(stream)
-    return _SEQUENCES.split(stream)
+    return (_SEQUENCES_AND_C1 if _has_c1_end(stream, 0, len(stream)) else _SEQUENCES).split(stream)
+
+
+def apart(run: bytes) -> tuple[list[bytes], bytes]:
+    """Return a run's sequences, all without introducer, and the prompt before the last of them, where there is one."""
+    sequences = run.split(INTRODUCER)
+    if len(sequences) == 1 or sequences[-2].endswith(b"\x07"):  # no prompt ends like that
+        return sequences, b""
+    _, sequences[-2], prompt = _PROMPTED.split(sequences[-2], 1)
+    return sequences, prompt
 
 
 def goes_on(body: bytes | bytearray, begin: int, end: int) -> bool:
     """Tell whether nothing in this part of an OSC's payload ends or aborts it."""
-    return _BODY.fullmatch(body, begin, end) is not None and _C1_END.search(body, begin, end) is None
+    return _BODY.fullmatch(body, begin, end) is not None and not _has_c1_end(body, begin, end)
 
 
 def malformed(text: bytes) -> int:
@@ -72,11 +80,24 @@ def malformed(text: bytes) -> int:
     return len(_MALFORMED.findall(text))
 
 
+def _has_c1_end(body: bytes | bytearray, begin: int, end: int) -> bool:
+    """Tell whether U+009C is there. Single bytes are found by far the fastest, and mostly there is no 9C or no C2."""
+    return (
+        body.find(b"\x9c", begin, end) >= 0
+        and body.find(b"\xc2", begin, end) >= 0
+        and _C1_END.search(body, begin, end) is not None
+    )
+
+
 # All bytes that an OSC string may hold, but for the slash and C2, which some patterns treat apart.
 _BYTES = rb"\x00-\x06\x08-\x17\x19\x1c-\x2e\x30-\xc1\xc3-\xff"
-_SKIPPED = rb"[\x00-\x06\x08-\x17\x19\x1c-\x1f]*+"
+_IGNORED = rb"[\x00-\x06\x08-\x17\x19\x1c-\x1f]"
+_SKIPPED = _IGNORED + rb"*+"
 _ZEROS = rb"[0\x00-\x06\x08-\x17\x19\x1c-\x1f]"
-_END = rb"(?:\x07|\x1b\\|\xc2\x9c|(?=\x1b)|\Z)"
+_BEL, _ST = rb"\x07", rb"\x1b\\"
+_RARE_ENDS = (rb"\xc2\x9c", rb"(?![^\x1b])")  # the second: before an ESC, or at the stream's end
+_PROMPT = rb"[\x20-\xff]{1,128}+"
+_MOST = 8  # sequences in a run
 
 
 def _spelled(word: bytes) -> bytes:
@@ -90,28 +111,47 @@ def _one_of(*patterns: bytes) -> bytes:
 
 
 def _sequences(run: bytes, many: Callable[[bytes], bytes]) -> re.Pattern[bytes]:
-    """Build the pattern of known sequences. `run` matches printable bytes, `many` repeats some as often as can be."""
-    body = many(_BYTES + b"/")
-    arguments = b"(?:;" + body + b")?"
-    something = rb"(?=[\x20-\xff])(?!\xc2\x9c)" + body
+    """Build the pattern of known sequences. `run` matches printable bytes, `many` repeats some as often as can be.
+
+    What shells really write is tried first. What has failed is not tried again in another way: a sequence without
+    ignored bytes in its number is not read as one with some, nor a payload that is aborted gone through twice.
+    """
+    body, end = many(_BYTES + b"/"), _one_of(_BEL, _ST, *_RARE_ENDS)
+    arguments = b";" + run + _one_of(_BEL, _ST, body + end)
+    late = _IGNORED + _SKIPPED + _one_of(arguments, end)
+    closed = _one_of(_BEL, arguments, _ST, late, *_RARE_ENDS)
     single = _spelled(b"Single") + _one_of(*map(_spelled, (b"Start", b"Entry", b"Delete", b"End")))
-    word = _one_of(_spelled(b"SetMark"), _spelled(b"Env") + _one_of(_spelled(b"Json"), single))
+    words = (_spelled(b"SetMark") + closed, _spelled(b"Env") + _one_of(_spelled(b"Json"), single) + closed)
+    vscode = (b"[A-IP]" + closed, *words)
+    finalterm = b"[A-D]" + closed
+    something = rb"(?=[\x20-\xff])(?!\xc2\x9c)" + body + end
     known = (
-        _spelled(b"633;") + _one_of(b"[A-IP]" + _SKIPPED, word) + arguments + _END,
-        _spelled(b"133;") + b"[A-D]" + _SKIPPED + arguments + _END,
-        _spelled(b"7;file://") + many(_BYTES) + b"/" + body + _END,
-        _spelled(b"9;9;") + something + _END,
-        _spelled(b"1337;CurrentDir=") + something + _END,
+        b"633;" + _one_of(*vscode, _IGNORED + _SKIPPED + _one_of(*vscode)),
+        b"133;" + _one_of(finalterm, _IGNORED + _SKIPPED + finalterm),
+        b"6(?!33;)" + _SKIPPED + _spelled(b"33;") + _one_of(*vscode),
+        b"1(?!33;)" + _SKIPPED + _spelled(b"33;") + finalterm,
+        _spelled(b"7;file://") + many(_BYTES) + b"/" + body + end,
+        _spelled(b"9;9;") + something,
+        _spelled(b"1337;CurrentDir=") + something,
     )
-    # What shells really write is a part of the first two. It is tried before them, and in runs, for speed only.
-    plain = rb"(?:\x07|;" + run + rb"(?:\x07|\x1b\\)|\x1b\\)"
-    common = (b"633;[A-IP]" + plain, b"133;[A-D]" + plain)
-    first = _one_of(*common, *known, _ZEROS + _ZEROS + rb"*+" + _one_of(*known))
-    return re.compile(rb"\x1b\](" + first + rb"(?:\x1b\]" + _one_of(*common) + rb"){0,7})")
+    first = _one_of(*known, _ZEROS + _ZEROS + rb"*+" + _one_of(*known))
+    return re.compile(rb"\x1b\](" + first + _more(run) + b")")
+
+
+def _more(run: bytes) -> bytes:
+    """Match what may follow in a run: what shells really write. It is there for speed only."""
+    plain = _one_of(_BEL, b";" + run + _one_of(_BEL, _ST), _ST)
+    sequence = rb"\x1b\]" + _one_of(b"633;[A-IP]" + plain, b"133;[A-D]" + plain)
+    more = b""
+    for _ in range(1, _MOST):  # this is matched faster than a repeated group
+        more = _one_of(sequence + more, b"")
+    ended = rb"\x1b\]" + _one_of(b"633;B", b"133;B") + _one_of(_BEL, _ST)
+    return more + _one_of(*(b"(?<=;A" + end + b")" + _PROMPT + ended for end in (_BEL, _ST)), b"")
 
 
 _BODY = re.compile(rb"[\x20-\xff]*+[" + _BYTES + rb"/\xc2]*+")  # a class that is one range is tested much faster
 _MALFORMED = re.compile(rb"\x1b\]" + _ZEROS + rb"*+" + _one_of(_spelled(b"633;"), _spelled(b"133;")))
+_PROMPTED = re.compile(rb"\A([^\x07\x1b]*+(?:\x07|\x1b\\)?)")  # what a prompt stands behind, if there is one
 _C1_END = re.compile(rb"\xc2\x9c")  # for two bytes, a pattern is searched faster than bytes.find does
 # Where there is no U+009C at all, a C2 is a byte like others.
 _SEQUENCES = _sequences(rb"[\x20-\xff]*+", lambda some: b"[" + some + rb"\xc2]*+")

@@ -1,9 +1,15 @@
 """What the parser finds: one shell sequence, taken out of the text and understood.
 
 A marker is a value: immutable, comparable, hashable, and the same object may be handed out again for the same bytes.
+
+The parser makes it of its bytes alone, and what these say is read when it is first asked for: many a marker is only
+passed on, and to make a million of them must not take longer than to find them. Nobody can tell the difference.
 """
 
-from typing import Literal, TypeAlias
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -28,8 +34,15 @@ Kind: TypeAlias = Literal[
 ]
 
 
+class _Unread:
+    """What a marker that `unread` made has besides its bytes: how to read them."""
+
+    __slots__ = ("_read",)
+    _read: Callable[[bytes], Marker]
+
+
 @attrs.frozen(repr=False)
-class Marker:
+class Marker(_Unread):
     """A shell sequence. A field that its kind does not have is None.
 
     Text is decoded as UTF-8 with U+FFFD for what is not; a folder as the operating system's names are (surrogate
@@ -60,6 +73,17 @@ class Marker:
     hidden: bool = False
     """SetMark: the mark is not to be shown."""
 
+    if not TYPE_CHECKING:  # for a type checker, a name that a marker has not stays an error
+
+        def __getattr__(self, name: str) -> Any:
+            """Read the fields. Python asks here only for what is not set."""
+            if name not in _FIELDS:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            marker = self._read(self.raw)
+            for field in _FIELDS:
+                object.__setattr__(self, field, getattr(marker, field))
+            return getattr(marker, name)
+
     def __repr__(self) -> str:
         """Show what is set, but for the nonce: it is a secret, and this ends in logs."""
         fields = {name: getattr(self, name) for name in _SHOWN}
@@ -67,4 +91,22 @@ class Marker:
         return f"Marker({', '.join([str(self.osc), self.kind, *shown])})"
 
 
-_SHOWN = ("exit_code", "command", "key", "value", "cwd", "trusted", "hidden")
+# How any object is made and its slots are filled, past an `__init__` and a `__setattr__` that take far longer.
+_new: Final = object.__new__
+_set_raw: Final[Callable[[Marker, bytes], None]] = vars(Marker)["raw"].__set__
+_set_read: Final[Callable[[Marker, Callable[[bytes], Marker]], None]] = vars(_Unread)["_read"].__set__
+
+
+def unread(introducer: bytes, sequences: Iterable[bytes], read: Callable[[bytes], Marker]) -> Sequence[Marker]:
+    """Make the markers that `read` makes of these sequences, but read none before one of its fields is asked for."""
+    markers = []
+    for sequence in sequences:
+        marker = _new(Marker)
+        _set_raw(marker, introducer + sequence)
+        _set_read(marker, read)
+        markers.append(marker)
+    return markers
+
+
+_FIELDS: Final = tuple(field.name for field in attrs.fields(Marker) if field.name != "raw")
+_SHOWN: Final = ("exit_code", "command", "key", "value", "cwd", "trusted", "hidden")

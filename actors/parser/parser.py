@@ -8,16 +8,17 @@ What makes it linear is that a byte which was held is searched once when it come
 ends, however many chunks that took.
 """
 
+from collections.abc import Sequence
 from enum import Enum
-from itertools import chain
+from functools import partial
 from typing import Final
 
 import attrs
 from attrs import validators
 
 from .fields import read
-from .grammar import ESC, HEAD, INTRODUCER, goes_on, malformed, may_become_marker, payload, split
-from .marker import Marker
+from .grammar import ESC, HEAD, INTRODUCER, apart, goes_on, malformed, may_become_marker, payload, split
+from .marker import Marker, unread
 
 OVERFLOW: Final = "Parser buffer overflow, resetting"
 PARSER_ERROR: Final = "Parser error: {}"
@@ -59,25 +60,24 @@ class ParserStats:
     """Times that RESET_ON_ERROR made the parser forget."""
 
 
-class _Memo(dict[bytes, tuple[Marker, ...]]):
-    """Runs of sequences and their markers: the same few come again at every prompt."""
+class _Memo(dict[bytes, Sequence[bytes | Marker]]):
+    """Runs and what they are: the same few come again at every prompt."""
 
-    __slots__ = ("nonce",)
+    __slots__ = ("_read",)
 
     def __init__(self, nonce: str | None) -> None:
-        self.nonce = nonce
+        self._read = partial(read, nonce=nonce)
 
-    def __missing__(self, run: bytes) -> tuple[Marker, ...]:
-        sequences = run.split(INTRODUCER)
-        if len(sequences) > 1:
-            markers = tuple(chain.from_iterable(map(self.__getitem__, sequences)))
-        else:
-            markers = (read(run, self.nonce),)
+    def __missing__(self, run: bytes) -> Sequence[bytes | Marker]:
+        sequences, prompt = apart(run)
+        found: Sequence[bytes | Marker] = unread(INTRODUCER, sequences, self._read)
+        if prompt:
+            found = (*found[:-1], prompt, found[-1])
         if len(run) <= _MEMO_LENGTH:
             if len(self) >= _MEMO_ENTRIES:
                 self.clear()
-            self[run] = markers
-        return markers
+            self[run] = found
+        return found
 
 
 def _can_be_sent(parser: object, attribute: object, nonce: str | None) -> None:
@@ -234,7 +234,10 @@ class MarkerParser:
         """Take the sequences apart, and make text of those whose payload is too long."""
         kept, text = list[bytes](), [pieces[0]]
         for run, following in zip(pieces[1::2], pieces[2::2], strict=True):
-            for sequence in run.split(INTRODUCER):
+            sequences, prompt = apart(run)
+            for number, sequence in enumerate(sequences, 1):
+                if number == len(sequences):
+                    text.append(prompt)
                 if len(payload(sequence)) > self._max_payload:
                     self._overflows += 1
                     text += (INTRODUCER, sequence)

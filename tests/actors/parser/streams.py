@@ -77,6 +77,15 @@ SEQUENCES = st.builds(
     st.lists(st.sampled_from(WORDS), max_size=4),
     st.sampled_from([*ENDS, b""]),
 )
+PROMPTS = st.builds(
+    lambda before, prompt, end: before + prompt + end,
+    st.sampled_from(
+        [b"\x1b]633;A\x07", b"\x1b]133;A\x1b\\", b"\x1b]633;E;ls;A\x07", b"\x1b]633;A\xc2\x9c", b"\x1b]633;A"]
+    ),
+    st.sampled_from([b"$ ", b"", b"\\", b"C:\\>", b"\xc2\x9c", b"a]633;B", b"\x07", b"\n", b"x" * 129]),
+    st.sampled_from([b"\x1b]633;B\x07", b"\x1b]133;B\x1b\\", b"\x1b]633;B\xc2\x9c"]),
+)
 STREAMS = st.lists(
-    st.one_of(SEQUENCES, st.sampled_from([*INTRODUCERS, *ENDS, *WORDS, *BYTES]), st.binary(max_size=4)), max_size=12
+    st.one_of(SEQUENCES, PROMPTS, st.sampled_from([*INTRODUCERS, *ENDS, *WORDS, *BYTES]), st.binary(max_size=4)),
+    max_size=12,
 ).map(b"".join)

@@ -21,6 +21,8 @@ SESSION = (
 
 @given(STREAMS, PLACES, st.sampled_from(PARSING), st.sampled_from([1, 5, 12, 65_536]))
 @example(SESSION, [], RecoveryMode.SKIP_INVALID, 65_536)
+@example(SESSION * 3, [], RecoveryMode.RESET_ON_ERROR, 5)
+@example(b"\x1b]633;D;0\x07" * 9 + b"\x1b]633;A\x07$ \x1b]633;B\x07", [40, 90], RecoveryMode.SKIP_INVALID, 5)
 def test_the_parser_finds_what_the_reference_finds_however_the_stream_is_cut(
     stream: bytes, places: list[int], mode: RecoveryMode, max_payload: int
 ) -> None:

@@ -1,5 +1,10 @@
 """What each sequence says, and what is no sequence of the shell's."""
 
+import copy
+import pickle
+from collections.abc import Callable
+from typing import Any
+
 import attrs
 import pytest
 
@@ -223,3 +228,19 @@ def test_a_marker_is_a_value() -> None:
     assert len({osc(b"633;D;1"), osc(b"633;D;1"), osc(b"633;D;2")}) == 2
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         osc(b"633;D;1").exit_code = 0  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "use", [hash, repr, copy.copy, attrs.evolve, lambda marker: pickle.loads(pickle.dumps(marker))]
+)
+def test_a_marker_that_was_not_read_yet_is_used_like_any_other(use: Callable[[Marker], Any]) -> None:
+    raw = b"\x1b]633;E;ls;n\x07"
+    made = Marker(633, "E", raw, command="ls", nonce="n", trusted=True)
+    assert use(only(raw, "n")) == use(made)
+    assert only(raw, "n") == made
+    assert only(raw) != made
+
+
+def test_a_marker_has_no_other_fields() -> None:
+    with pytest.raises(AttributeError, match="'Marker' object has no attribute 'exit'"):
+        osc(b"633;D;1").exit  # type: ignore[attr-defined]

@@ -174,6 +174,30 @@ def test_repeated_sequences_are_looked_up_and_the_memo_stays_small() -> None:
     assert max(map(len, memo)) <= implementation._MEMO_LENGTH
 
 
+def test_a_prompt_comes_out_between_its_markers_when_it_is_new_and_when_it_is_remembered() -> None:
+    parser = MarkerParser()
+    for prompt in (b"$ ", b"C:\\>", b"$ "):
+        for end in (b"\x07", b"\x1b\\"):
+            begin, rest = b"\x1b]133;A" + end, b"\x1b]133;B" + end
+            expected = [("marker", A), ("marker", begin), ("text", prompt), ("marker", rest), ("text", b"ls")]
+            assert parts(parser.feed(A + begin + prompt + rest + b"ls")) == expected
+
+
+def test_a_marker_is_read_when_it_is_asked_for_what_it_says_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, raws = implementation.read, list[bytes]()
+
+    def watched(raw: bytes, nonce: str | None) -> Marker:
+        raws.append(raw)
+        return read(raw, nonce)
+
+    monkeypatch.setattr(implementation, "read", watched)
+    [marker] = MarkerParser("n").feed(b"\x1b]633;E;ls;n\x07")
+    assert isinstance(marker, Marker)
+    assert (marker.raw, raws) == (b"\x1b]633;E;ls;n\x07", [])
+    assert (marker.kind, marker.command, marker.trusted, marker.exit_code) == ("E", "ls", True, None)
+    assert raws == [marker.raw]
+
+
 @pytest.mark.parametrize("data", ["text", 1, None, bytearray(b"x"), memoryview(b"x")])
 def test_feeding_what_is_not_bytes_is_an_error_and_changes_nothing(data: Any) -> None:
     parser = MarkerParser()
@@ -187,14 +211,14 @@ def test_feeding_what_is_not_bytes_is_an_error_and_changes_nothing(data: Any) ->
 
 @pytest.mark.parametrize("held", [b"", b"\x1b]633;E;"])
 def test_a_feed_that_fails_has_changed_nothing(held: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(sequence: bytes, nonce: str | None) -> Marker:
+    def fail(*_: object) -> Any:
         raise RuntimeError("a fault, injected")
 
     parser = MarkerParser()
     parser.feed(held)
     before = parser.stats()
     with monkeypatch.context() as patched:
-        patched.setattr(implementation, "read", fail)
+        patched.setattr(implementation, "unread", fail)
         with pytest.raises(RuntimeError):
             parser.feed(b"text\x07" + A)
     assert (parser.pending, parser.stats()) == (held, before)
