@@ -118,23 +118,28 @@ def _sequences(run: bytes, many: Callable[[bytes], bytes]) -> re.Pattern[bytes]:
     """
     body, end = many(_BYTES + b"/"), _one_of(_BEL, _ST, *_RARE_ENDS)
     arguments = b";" + run + _one_of(_BEL, _ST, body + end)
-    late = _IGNORED + _SKIPPED + _one_of(arguments, end)
-    closed = _one_of(_BEL, arguments, _ST, late, *_RARE_ENDS)
+    ended = _one_of(arguments, end)
+    closed = _one_of(
+        _BEL, arguments, _ST, _IGNORED + _SKIPPED + ended, *_RARE_ENDS
+    )  # the same, the frequent ones first
     single = _spelled(b"Single") + _one_of(*map(_spelled, (b"Start", b"Entry", b"Delete", b"End")))
-    words = (_spelled(b"SetMark") + closed, _spelled(b"Env") + _one_of(_spelled(b"Json"), single) + closed)
-    vscode = (b"[A-IP]" + closed, *words)
-    finalterm = b"[A-D]" + closed
+    words = (_spelled(b"SetMark") + ended, _spelled(b"Env") + _one_of(_spelled(b"Json"), single) + ended)
     something = rb"(?=[\x20-\xff])(?!\xc2\x9c)" + body + end
-    known = (
-        b"633;" + _one_of(*vscode, _IGNORED + _SKIPPED + _one_of(*vscode)),
-        b"133;" + _one_of(finalterm, _IGNORED + _SKIPPED + finalterm),
-        b"6(?!33;)" + _SKIPPED + _spelled(b"33;") + _one_of(*vscode),
-        b"1(?!33;)" + _SKIPPED + _spelled(b"33;") + finalterm,
+    vscode = _SKIPPED + _spelled(b"33;") + _one_of(b"[A-IP]" + _SKIPPED + ended, *words)
+    finalterm = _SKIPPED + _spelled(b"33;") + b"[A-D]" + _SKIPPED + ended
+    folders = (
         _spelled(b"7;file://") + many(_BYTES) + b"/" + body + end,
         _spelled(b"9;9;") + something,
         _spelled(b"1337;CurrentDir=") + something,
     )
-    first = _one_of(*known, _ZEROS + _ZEROS + rb"*+" + _one_of(*known))
+    first = _one_of(
+        b"633;" + _one_of(b"[A-IP]" + closed, *words),
+        b"133;[A-D]" + closed,
+        rb"6(?!33;[\x20-\xff])" + vscode,
+        rb"1(?!33;[\x20-\xff])" + finalterm,
+        *folders,
+        _ZEROS + _ZEROS + rb"*+" + _one_of(b"6" + vscode, b"1" + finalterm, *folders),
+    )
     return re.compile(rb"\x1b\](" + first + _more(run) + b")")
 
 
