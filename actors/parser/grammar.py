@@ -92,6 +92,7 @@ def _has_c1_end(body: bytes | bytearray, begin: int, end: int) -> bool:
 # All bytes that an OSC string may hold, but for the slash and C2, which some patterns treat apart.
 _BYTES = rb"\x00-\x06\x08-\x17\x19\x1c-\x2e\x30-\xc1\xc3-\xff"
 _IGNORED = rb"[\x00-\x06\x08-\x17\x19\x1c-\x1f]"
+_NOT_IGNORED = rb"[\x07\x18\x1a\x1b\x20-\xff]"
 _SKIPPED = _IGNORED + rb"*+"
 _ZEROS = rb"[0\x00-\x06\x08-\x17\x19\x1c-\x1f]"
 _BEL, _ST = rb"\x07", rb"\x1b\\"
@@ -135,8 +136,8 @@ def _sequences(run: bytes, many: Callable[[bytes], bytes]) -> re.Pattern[bytes]:
     first = _one_of(
         b"633;" + _one_of(b"[A-IP]" + closed, *words),
         b"133;[A-D]" + closed,
-        rb"6(?!33;[\x20-\xff])" + vscode,
-        rb"1(?!33;[\x20-\xff])" + finalterm,
+        b"6(?!33;" + _NOT_IGNORED + b")" + vscode,
+        b"1(?!33;" + _NOT_IGNORED + b")" + finalterm,
         *folders,
         _ZEROS + _ZEROS + rb"*+" + _one_of(b"6" + vscode, b"1" + finalterm, *folders),
     )
