@@ -8,7 +8,8 @@ passed on, and to make a million of them must not take longer than to find them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
@@ -79,10 +80,9 @@ class Marker(_Unread):
             """Read the fields. Python asks here only for what is not set."""
             if name not in _FIELDS:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-            marker = self._read(self.raw)
-            for field in _FIELDS:
-                object.__setattr__(self, field, getattr(marker, field))
-            return getattr(marker, name)
+            for fill, value in zip(_FILL, _said(self._read(self.raw)), strict=True):
+                fill(self, value)
+            return getattr(self, name)
 
     def __repr__(self) -> str:
         """Show what is set, but for the nonce: it is a secret, and this ends in logs."""
@@ -97,16 +97,15 @@ _set_raw: Final[Callable[[Marker, bytes], None]] = vars(Marker)["raw"].__set__
 _set_read: Final[Callable[[Marker, Callable[[bytes], Marker]], None]] = vars(_Unread)["_read"].__set__
 
 
-def unread(introducer: bytes, sequences: Iterable[bytes], read: Callable[[bytes], Marker]) -> Sequence[Marker]:
-    """Make the markers that `read` makes of these sequences, but read none before one of its fields is asked for."""
-    markers = []
-    for sequence in sequences:
-        marker = _new(Marker)
-        _set_raw(marker, introducer + sequence)
-        _set_read(marker, read)
-        markers.append(marker)
-    return markers
+def unread(raw: bytes, read: Callable[[bytes], Marker]) -> Marker:
+    """Make the marker that `read` makes of `raw`, but do not read it before one of its fields is asked for."""
+    marker = _new(Marker)
+    _set_raw(marker, raw)
+    _set_read(marker, read)
+    return marker
 
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Marker) if field.name != "raw")
+_FILL: Final = tuple(vars(Marker)[name].__set__ for name in _FIELDS)
+_said: Final = attrgetter(*_FIELDS)
 _SHOWN: Final = ("exit_code", "command", "key", "value", "cwd", "trusted", "hidden")

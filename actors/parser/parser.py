@@ -27,6 +27,7 @@ PARSER_ERROR: Final = "Parser error: {}"
 _C1_LEAD: Final = 0xC2  # the first byte of U+009C: as the last of an open payload, it may be half its end
 _MEMO_ENTRIES: Final = 256
 _MEMO_LENGTH: Final = 256
+_BRIEF: Final = 12  # so long a sequence comes again in other runs: it has hardly any arguments
 
 
 class RecoveryMode(Enum):
@@ -70,9 +71,14 @@ class _Memo(dict[bytes, Sequence[bytes | Marker]]):
 
     def __missing__(self, run: bytes) -> Sequence[bytes | Marker]:
         sequences, prompt = apart(run)
-        found: Sequence[bytes | Marker] = unread(INTRODUCER, sequences, self._read)
+        found: list[bytes | Marker] = []
+        for sequence in sequences:
+            if len(sequence) <= _BRIEF and len(sequences) > 1:
+                found += self[sequence]
+            else:
+                found.append(unread(INTRODUCER + sequence, self._read))
         if prompt:
-            found = (*found[:-1], prompt, found[-1])
+            found.insert(-1, prompt)
         if len(run) <= _MEMO_LENGTH:
             if len(self) >= _MEMO_ENTRIES:
                 self.clear()
