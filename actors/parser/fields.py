@@ -14,6 +14,7 @@ from .marker import Kind, Marker
 _ESCAPE = re.compile(r"\\(?:\\|[xX]([0-9a-fA-F]{2}))")
 _PERCENT = re.compile(rb"%([0-9a-fA-F]{2})")
 _EXIT_CODE = re.compile(rb"-?[0-9]{1,10}")
+_fill: Final = Marker.__init__  # into the marker that is there, instead of into another one
 
 # How many arguments of its own a kind of OSC 633 has; one more is its nonce. The stock scripts send it with E and Env…
 # only; one that wants its D or P to be believed can sign them in the same way. SetMark has no place for it.
@@ -28,57 +29,57 @@ _OWN_ARGUMENTS: Final[dict[Kind, int]] = {
 }
 
 
-def read(raw: bytes, nonce: str | None) -> Marker:
-    """Make the marker of a known sequence; it is trusted if it carries `nonce`."""
-    number, _, rest = payload(raw.removeprefix(INTRODUCER)).translate(None, IGNORED).lstrip(b"0").partition(b";")
+def read(marker: Marker, nonce: str | None) -> None:
+    """Fill in the fields of a marker that has only its `raw` yet, a known sequence; one with `nonce` is trusted."""
+    number, _, rest = payload(marker.raw.removeprefix(INTRODUCER)).translate(None, IGNORED).lstrip(b"0").partition(b";")
     if number == b"633":
-        return _vscode(raw, rest, nonce)
+        return _vscode(marker, rest, nonce)
     if number == b"133":
-        return _finalterm(raw, rest)
+        return _finalterm(marker, rest)
     path = _PATH[number](rest).decode(errors="surrogateescape")
-    return Marker(int(number), "Cwd", raw, cwd=_folder(path))
+    return _fill(marker, int(number), "Cwd", marker.raw, cwd=_folder(path))
 
 
-def _vscode(raw: bytes, rest: bytes, nonce: str | None) -> Marker:
+def _vscode(marker: Marker, rest: bytes, nonce: str | None) -> None:
     word, *arguments = rest.split(b";")
     kind = KINDS_633[word]
     if kind == "SetMark":
-        return _mark(raw, arguments)
+        return _mark(marker, arguments)
     own = _OWN_ARGUMENTS.get(kind, 0)
     sent = _text(arguments[own]) if len(arguments) > own else None
     trusted = sent is not None and sent == nonce
     first = arguments[0] if arguments else b""
     match kind:
         case "D":
-            return Marker(633, kind, raw, exit_code=_exit_code(first), nonce=sent, trusted=trusted)
+            return _fill(marker, 633, kind, marker.raw, exit_code=_exit_code(first), nonce=sent, trusted=trusted)
         case "E":
-            return Marker(633, kind, raw, command=_unescaped(first), nonce=sent, trusted=trusted)
+            return _fill(marker, 633, kind, marker.raw, command=_unescaped(first), nonce=sent, trusted=trusted)
         case "P":
             name, equals, assigned = first.partition(b"=")
             key, value = _unescaped(name), _unescaped(assigned) if equals else None
             cwd = _folder(_unescaped(assigned, "surrogateescape")) if key == "Cwd" else None
-            return Marker(633, kind, raw, key=key, value=value, cwd=cwd, nonce=sent, trusted=trusted)
+            return _fill(marker, 633, kind, marker.raw, key=key, value=value, cwd=cwd, nonce=sent, trusted=trusted)
         case "EnvSingleEntry" | "EnvSingleDelete":
             value = _unescaped(arguments[1]) if len(arguments) > 1 else None
-            return Marker(633, kind, raw, key=_unescaped(first), value=value, nonce=sent, trusted=trusted)
+            return _fill(marker, 633, kind, marker.raw, key=_unescaped(first), value=value, nonce=sent, trusted=trusted)
         case "EnvJson" | "EnvSingleStart":
-            return Marker(633, kind, raw, value=_unescaped(first), nonce=sent, trusted=trusted)
+            return _fill(marker, 633, kind, marker.raw, value=_unescaped(first), nonce=sent, trusted=trusted)
         case _:
-            return Marker(633, kind, raw, nonce=sent, trusted=trusted)
+            return _fill(marker, 633, kind, marker.raw, nonce=sent, trusted=trusted)
 
 
-def _mark(raw: bytes, arguments: list[bytes]) -> Marker:
+def _mark(marker: Marker, arguments: list[bytes]) -> None:
     named = next((argument for argument in arguments if argument.startswith(b"Id=")), None)
     hidden = b"Hidden" in arguments
     if named is None:
-        return Marker(633, "SetMark", raw, hidden=hidden)
-    return Marker(633, "SetMark", raw, key="Id", value=_unescaped(named[len(b"Id=") :]), hidden=hidden)
+        return _fill(marker, 633, "SetMark", marker.raw, hidden=hidden)
+    return _fill(marker, 633, "SetMark", marker.raw, key="Id", value=_unescaped(named[len(b"Id=") :]), hidden=hidden)
 
 
-def _finalterm(raw: bytes, rest: bytes) -> Marker:
+def _finalterm(marker: Marker, rest: bytes) -> None:
     word, *arguments = rest.split(b";", 2)
     exit_code = _exit_code(arguments[0]) if word == b"D" and arguments else None
-    return Marker(133, KINDS_133[word], raw, exit_code=exit_code)
+    return _fill(marker, 133, KINDS_133[word], marker.raw, exit_code=exit_code)
 
 
 def _in_url(rest: bytes) -> bytes:

@@ -9,7 +9,6 @@ passed on, and to make a million of them must not take longer than to find them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import attrs
@@ -39,7 +38,7 @@ class _Unread:
     """What a marker that `unread` made has besides its bytes: how to read them."""
 
     __slots__ = ("_read",)
-    _read: Callable[[bytes], Marker]
+    _read: Callable[[Marker], None]
 
 
 @attrs.frozen(repr=False)
@@ -80,8 +79,7 @@ class Marker(_Unread):
             """Read the fields. Python asks here only for what is not set."""
             if name not in _FIELDS:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-            for fill, value in zip(_FILL, _said(self._read(self.raw)), strict=True):
-                fill(self, value)
+            self._read(self)
             return getattr(self, name)
 
     def __repr__(self) -> str:
@@ -94,11 +92,11 @@ class Marker(_Unread):
 # How any object is made and its slots are filled, past an `__init__` and a `__setattr__` that take far longer.
 _new: Final = object.__new__
 _set_raw: Final[Callable[[Marker, bytes], None]] = vars(Marker)["raw"].__set__
-_set_read: Final[Callable[[Marker, Callable[[bytes], Marker]], None]] = vars(_Unread)["_read"].__set__
+_set_read: Final[Callable[[Marker, Callable[[Marker], None]], None]] = vars(_Unread)["_read"].__set__
 
 
-def unread(raw: bytes, read: Callable[[bytes], Marker]) -> Marker:
-    """Make the marker that `read` makes of `raw`, but do not read it before one of its fields is asked for."""
+def unread(raw: bytes, read: Callable[[Marker], None]) -> Marker:
+    """Make a marker that has only `raw`; when another field is asked for, `read` is called to fill in all of them."""
     marker = _new(Marker)
     _set_raw(marker, raw)
     _set_read(marker, read)
@@ -106,6 +104,4 @@ def unread(raw: bytes, read: Callable[[bytes], Marker]) -> Marker:
 
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(Marker) if field.name != "raw")
-_FILL: Final = tuple(vars(Marker)[name].__set__ for name in _FIELDS)
-_said: Final = attrgetter(*_FIELDS)
 _SHOWN: Final = ("exit_code", "command", "key", "value", "cwd", "trusted", "hidden")

@@ -186,9 +186,9 @@ def test_a_prompt_comes_out_between_its_markers_when_it_is_new_and_when_it_is_re
 def test_a_marker_is_read_when_it_is_asked_for_what_it_says_and_only_then(monkeypatch: pytest.MonkeyPatch) -> None:
     read, raws = implementation.read, list[bytes]()
 
-    def watched(raw: bytes, nonce: str | None) -> Marker:
-        raws.append(raw)
-        return read(raw, nonce)
+    def watched(marker: Marker, nonce: str | None) -> None:
+        raws.append(marker.raw)
+        read(marker, nonce)
 
     monkeypatch.setattr(implementation, "read", watched)
     [marker] = MarkerParser("n").feed(b"\x1b]633;E;ls;n\x07")
