@@ -151,6 +151,8 @@ class StreamParser(Actor):
     def _parts(self, data: bytes) -> list[Part]:
         """What the next bytes are, as far as that is certain. Where it raises, it has changed nothing."""
         parts: list[Part] = [*self._parser.feed(data)]
+        for part in parts:
+            assert isinstance(part, bytes) or part.kind  # a marker is read when it is asked: a fault in that is ours
         overflows = self._parser.stats().overflows
         if overflows != self._overflows:
             self._overflows = overflows
