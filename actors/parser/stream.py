@@ -152,7 +152,7 @@ class StreamParser(Actor):
         """What the next bytes are, as far as that is certain. Where it raises, it has changed nothing."""
         parts: list[Part] = [*self._parser.feed(data)]
         for part in parts:
-            assert isinstance(part, bytes) or part.kind  # a marker is read when it is asked: a fault in that is ours
+            assert not isinstance(part, Marker) or part.kind  # it is read when it is asked: a fault in that is ours
         overflows = self._parser.stats().overflows
         if overflows != self._overflows:
             self._overflows = overflows
