@@ -21,6 +21,7 @@ possessive repeats. Those are of single bytes only, as Python before 3.11.5 gets
 
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import Final, get_args
 
 from .marker import Kind
@@ -58,7 +59,7 @@ def split(stream: bytes) -> list[bytes]:
     ends it. Its sequences have their introducers between them, but not before the first; `apart` takes it apart. The
     stream's end counts as a sequence's end: it is for the caller to keep back what is open.
     """
-    return (_SEQUENCES_AND_C1 if _has_c1_end(stream, 0, len(stream)) else _SEQUENCES).split(stream)
+    return _known(_has_c1_end(stream, 0, len(stream))).split(stream)
 
 
 def apart(run: bytes) -> tuple[list[bytes], bytes]:
@@ -159,6 +160,14 @@ _BODY = re.compile(rb"[\x20-\xff]*+[" + _BYTES + rb"/\xc2]*+")  # a class that i
 _MALFORMED = re.compile(rb"\x1b\]" + _ZEROS + rb"*+" + _one_of(_spelled(b"633;"), _spelled(b"133;")))
 _PROMPTED = re.compile(rb"\A([^\x07\x1b]*+(?:\x07|\x1b\\)?)")  # what a prompt stands behind, if there is one
 _C1_END = re.compile(rb"\xc2\x9c")  # for two bytes, a pattern is searched faster than bytes.find does
-# Where there is no U+009C at all, a C2 is a byte like others.
-_SEQUENCES = _sequences(rb"[\x20-\xff]*+", lambda some: b"[" + some + rb"\xc2]*+")
-_SEQUENCES_AND_C1 = _sequences(rb"[\x20-\xc1\xc3-\xff]*+", lambda some: b"[%b]*+(?:\xc2(?!\x9c)[%b]*+)*" % (some, some))
+
+
+@cache
+def _known(has_c1_end: bool) -> re.Pattern[bytes]:
+    """The pattern of known sequences, compiled when it is first needed: that takes longer than all else at a start.
+
+    Where there is no U+009C at all, a C2 is a byte like others.
+    """
+    if has_c1_end:
+        return _sequences(rb"[\x20-\xc1\xc3-\xff]*+", lambda some: b"[%b]*+(?:\xc2(?!\x9c)[%b]*+)*" % (some, some))
+    return _sequences(rb"[\x20-\xff]*+", lambda some: b"[" + some + rb"\xc2]*+")
