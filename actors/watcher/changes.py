@@ -5,11 +5,11 @@ Told in order, they turn what was there before into what is there now: each name
 
 from __future__ import annotations
 
-import base64
 import enum
-import os
 
 import attrs
+
+from ..files.names import decode_path, in_base64, is_text
 
 
 class ChangeKind(enum.StrEnum):
@@ -41,9 +41,9 @@ class Change:
     @classmethod
     def of(cls, kind: ChangeKind, path: str, source: str | None = None) -> Change:
         """A change of a path as Python has it, with surrogates for what is not UTF-8."""
-        if _is_text(path) and (source is None or _is_text(source)):
+        if is_text(path) and (source is None or is_text(source)):
             return cls(path, kind, source)
-        return cls(_in_base64(path), kind, None if source is None else _in_base64(source), "base64")
+        return cls(in_base64(path), kind, None if source is None else in_base64(source), "base64")
 
     @property
     def file(self) -> str:
@@ -62,29 +62,3 @@ class Changed:
 
     watch: str
     changes: tuple[Change, ...]
-
-
-def decode_path(path: str, encoding: str) -> str:
-    """A path as Python has it, of one that came in a message. ValueError for what is none."""
-    if encoding == "base64":
-        return os.fsdecode(base64.b64decode(path, validate=True))
-    if encoding != "utf-8":
-        raise ValueError(f'encoding={encoding!r} must be "utf-8" or "base64"')
-    return path
-
-
-def encode_path(path: str) -> tuple[str, str]:
-    """A path as a message can carry it, and its encoding."""
-    return (path, "utf-8") if _is_text(path) else (_in_base64(path), "base64")
-
-
-def _is_text(path: str) -> bool:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _in_base64(path: str) -> str:
-    return base64.b64encode(os.fsencode(path)).decode()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import partial
 from pathlib import Path
 
 import trio
 from inotify_simple import INotify, flags, parse_events
 
 from ..errors import ResourceExhausted
+from .looking import Steps, asked, is_denied, is_gone
 from .snapshot import Node, Watch
 
 _NAMES = flags.CREATE | flags.DELETE | flags.MOVED_FROM | flags.MOVED_TO | flags.DELETE_SELF | flags.MOVE_SELF
@@ -30,7 +32,8 @@ _SELF = int(flags.DELETE_SELF | flags.MOVE_SELF | flags.UNMOUNT | flags.IGNORED)
 READ = 65_536
 """Bytes read at once: about two thousand events."""
 LIMITS = Path("/proc/sys/fs/inotify")
-_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG)
+AT_ONCE = 200
+"""Folders that are let go of at once."""
 
 
 class Inotify:
@@ -47,7 +50,7 @@ class Inotify:
             raise _exhausted("inotify instances", "max_user_instances", 0) from error
         self._nodes: dict[int, dict[Node, None]] = {}
         """By watch descriptor."""
-        self._wds: dict[Node, int] = {}
+        self._wds: dict[Watch, dict[Node, int]] = {}
         self._leading: dict[int, dict[tuple[Watch, str], None]] = {}
         """By watch descriptor: the watches to which the folder leads, and the next name on the way."""
         self._led: dict[Watch, set[int]] = {}
@@ -57,60 +60,64 @@ class Inotify:
         """The descriptor."""
         return int(self._inotify.fileno())
 
-    def attend(self, node: Node) -> None:
+    def attend(self, node: Node, *, far: bool) -> Steps[None]:
         """See `Source`."""
         mask = _ALL if node.is_root or node.is_top else _ALL | _DONT_FOLLOW
-        wd = self._add(node.path, mask)
-        before = self._wds.get(node)
+        wd = yield from self._add(node.path, mask, far=far)
+        wds = self._wds.setdefault(node.watch, {})
+        before = wds.get(node)
         if before is not None and before != wd:
             self.forget(node)
         self._nodes.setdefault(wd, {})[node] = None
-        self._wds[node] = wd
+        wds[node] = wd
 
     def forget(self, node: Node) -> None:
         """See `Source`."""
-        wd = self._wds.pop(node, None)
+        wd = self._wds.get(node.watch, {}).pop(node, None)
         if wd is not None and wd in self._nodes:
             self._nodes[wd].pop(node, None)
             self._drop_unused(wd)
 
-    def anchor(self, watch: Watch) -> None:
+    def anchor(self, watch: Watch) -> Steps[None]:
         """See `Source`."""
+        place = watch.place
+        assert place is not None
         before = self._led.pop(watch, set())
         after = self._led[watch] = set()
-        for folder, name in dict.fromkeys((*_way_to(watch.path), *_way_to(os.path.realpath(watch.path)))):
+        for folder, name in dict.fromkeys((*_way_to(watch.path), *_way_to(place.real))):
             try:
-                wd = self._add(folder, _LEADING)
+                wd = yield from self._add(folder, _LEADING, far=place.is_far)
             except OSError as error:
-                if error.errno not in _NOT_THERE:
+                if not (is_gone(error) or is_denied(error, far=place.is_far)):
                     raise
                 continue  # what is missing is told by the folder above it
             self._leading.setdefault(wd, {})[watch, name] = None
             after.add(wd)
         root = watch.root
         if root is None or not (root.found and root.found.is_folder):
-            self._attend_parent(watch)
+            yield from self._attend_parent(watch, far=place.is_far)
         else:
             self.forget(watch.top)
         for wd in before - after:
             self._drop_leading(wd, watch)
 
-    def _attend_parent(self, watch: Watch) -> None:
+    def _attend_parent(self, watch: Watch, *, far: bool) -> Steps[None]:
         """A root that is a file, or may become one, is watched in its folder: programs replace files."""
         try:
-            self.attend(watch.top)
+            yield from self.attend(watch.top, far=far)
         except OSError as error:
-            if error.errno not in _NOT_THERE:
+            if not (is_gone(error) or is_denied(error, far=far)):
                 raise
 
-    def release(self, watch: Watch) -> None:
+    def release(self, watch: Watch) -> Steps[None]:
         """See `Source`."""
-        self.forget(watch.top)
-        if watch.root is not None:
-            for node in watch.root.subtree():
-                self.forget(node)
         for wd in self._led.pop(watch, set()):
             self._drop_leading(wd, watch)
+        for n, node in enumerate(tuple(self._wds.get(watch, ())), 1):
+            self.forget(node)
+            if n % AT_ONCE == 0:
+                yield None
+        self._wds.pop(watch, None)
 
     def drain(self) -> bool:
         """See `Source`."""
@@ -157,9 +164,10 @@ class Inotify:
 
     # ---
 
-    def _add(self, path: str, mask: int) -> int:
+    def _add(self, path: str, mask: int, *, far: bool) -> Steps[int]:
         try:
-            return int(self._inotify.add_watch(path, mask))
+            wd = yield from asked(partial(self._inotify.add_watch, path, mask), far=far)
+            return int(wd)
         except OSError as error:
             error.filename = path
             if error.errno != errno.ENOSPC:
@@ -168,9 +176,7 @@ class Inotify:
 
     def _overflown(self) -> None:
         """Events were lost, of whatever watch."""
-        for node in self._wds:
-            node.watch.everything = node.watch.adrift = True
-        for watch in self._led:
+        for watch in (*self._wds, *self._led):
             watch.everything = watch.adrift = True
 
     def _gone(self, wd: int) -> None:
@@ -179,7 +185,7 @@ class Inotify:
         What is at its path now is another, though its inode may have the same number.
         """
         for node in self._nodes.pop(wd, {}):
-            self._wds.pop(node, None)
+            self._wds.get(node.watch, {}).pop(node, None)
             if not node.is_dead and not node.is_top and node.children is not None:
                 node.watch.blind[node] = None  # until it is looked into again
         for watch, _ in self._leading.pop(wd, {}):

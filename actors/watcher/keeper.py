@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeAlias
 
 import attrs
 import trio
 
 from ..actor import Actor
 from ..deferred import Reply
-from ..errors import Reject, ResourceExhausted, UkemiError
+from ..errors import ActorStopped, Reject, ResourceExhausted, UkemiError
+from ..files.names import decode_path, encode_path
+from ..files.near import ask_disk
 from ..protocol import retryable
-from .changes import Changed, decode_path, encode_path
+from .changes import Changed
+from .passes import Pass
 from .reconcile import Reconciliation
 from .snapshot import Watch, Watches
 from .sources import Source
@@ -24,9 +30,15 @@ from .sources import Source
 MOST_CHANGES = 1_000
 """Changes in one message."""
 MOST_ENTRIES = 500_000
-"""Entries below a path, so that it may be watched: some 300 MB."""
+"""Entries below a path, so that it may be watched: some 200 MB."""
+MOST_IN_ALL = 1_000_000
+"""Entries of all watches, beyond which none is added."""
 _OWN_ERRORS = (errno.EBADF, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Of the watcher, and not of the path that it is to watch."""
+
+
+Then: TypeAlias = Callable[[Reconciliation], Awaitable[None]]
+"""What follows upon a pass."""
 
 
 class NoSuchWatch(UkemiError, LookupError):
@@ -68,6 +80,8 @@ class Keeper(Actor):
         self._watches = Watches() if watches is None else watches
         self._source: Source | None = None
         self._adding: dict[str, _Adding] = {}
+        self._under_way: dict[Watch, trio.CancelScope] = {}
+        """The tasks in which watches are looked at, one for each at most."""
 
     # --- messages
 
@@ -92,23 +106,21 @@ class Keeper(Actor):
         self._adding[new.id] = _Adding(self.ctx.start_task(self._add, new), reply)
         return ""  # answered later
 
-    async def remove(self, watch: str) -> None:
+    def remove(self, watch: str) -> None:
         """Tell no more of a watch. Rejects with NoSuchWatch."""
         if watch not in self._watches.by_id and watch not in self._adding:
             raise Reject(NoSuchWatch(watch))
-        await self.forget([watch])
+        self.forget([watch])
 
-    async def forget(self, watches: list[str]) -> None:
+    def forget(self, watches: list[str]) -> None:
         """Tell no more of these, as far as they are there; add no more those that are being added."""
         for watch in watches:
             adding = self._adding.pop(watch, None)
             if adding is not None:
                 adding.scope.cancel()
                 adding.reply.fail(NoSuchWatch(watch))
-        async with self._watches.lock:
-            for watch in watches:
-                if watch in self._watches.by_id:
-                    self._removed(self._watches.by_id[watch])
+            if watch in self._watches.by_id:
+                self._removed(self._watches.by_id[watch])
 
     def watches(self) -> tuple[WatchInfo, ...]:
         """All that is watched, in the order of adding."""
@@ -124,16 +136,15 @@ class Keeper(Actor):
     async def _add(self, new: Watch) -> None:
         """Look at all that there is. Nobody else knows of the watch yet, so that this holds nobody up."""
         try:
-            await self._reconcile(new, publish=False)
-            while new.is_dirty:  # it has changed meanwhile
-                await self._reconcile(new, publish=False)
+            await ask_disk(new.path, partial(os.stat, new.path), self._watches.threads)
+            while new.is_dirty:  # at first, and when it has changed meanwhile
+                await self._carry_out(Pass(Reconciliation(new, self._source, tells=False)))
         except BaseException as error:
-            self._release(new)
+            self._let_go_of(new)
             if not isinstance(error, Exception):
                 raise
             self._refuse(self._adding.pop(new.id).reply, error)
         else:
-            new.told.clear()
             self._added(new)
             self._adding.pop(new.id).reply.send(new.id)
 
@@ -152,59 +163,148 @@ class Keeper(Actor):
         self._watches.news.unpark_all()
 
     def _removed(self, watch: Watch) -> None:
-        """It is not watched any more. The lock is held."""
+        """It is not watched any more."""
         del self._watches.by_id[watch.id]
         self._watches.news.unpark_all()
+        self._let_go_of(watch)
 
-    def _release(self, watch: Watch) -> None:
-        if self._source is not None:
-            self._source.release(watch)
+    def _let_go_of(self, watch: Watch) -> None:
+        """Have the source tell no more of it, and forget what is known of it, if nobody else watches it."""
+        scope = self._under_way.get(watch)
+        if scope is not None:
+            scope.cancel()
+        if not self._is_watched(watch):
+            self._watches.count(watch, 0)
+        try:
+            self.ctx.start_task(self._let_go, watch)
+        except ActorStopped:
+            pass  # its source ends with it
+
+    async def _let_go(self, watch: Watch) -> None:
+        """By and by: it may be much."""
+        async with watch.hold:
+            if self._source is not None:
+                for _ in self._source.release(watch):
+                    await trio.lowlevel.checkpoint()
+            if not self._is_watched(watch):
+                await watch.forget_all()
+
+    def _is_watched(self, watch: Watch) -> bool:
+        return self._watches.by_id.get(watch.id) is watch
 
     # --- looking
 
-    async def _look_at_everything(self) -> list[Reconciliation]:
-        """Compare all that is known with the disk. The lock is held."""
-        done = []
+    def _look_at(self, watch: Watch) -> None:
+        """Have it looked at: what is quick is over at once, anything else goes on in a task of its own."""
+        try:
+            watch.hold.acquire_nowait()
+        except trio.WouldBlock:
+            self._look_soon(watch)
+            return
+        begun, is_over = Pass(Reconciliation(watch, self._source)), True
+        try:
+            goes_on = begun.step()
+            self._note_progress(begun)
+            if goes_on:
+                self._look_soon(watch, begun)
+                is_over = False
+        finally:
+            if is_over:
+                begun.close()
+                watch.hold.release()
+
+    def _look_soon(self, watch: Watch, begun: Pass | None = None, then: Then | None = None) -> trio.Event:
+        """Have it looked at in a task of its own. The event is set once that is over, or waits for somebody else."""
+        moved_on = trio.Event()
+        self._under_way[watch] = self.ctx.start_task(self._look, watch, begun, then, moved_on)
+        return moved_on
+
+    async def _look(self, watch: Watch, begun: Pass | None, then: Then | None, moved_on: trio.Event) -> None:
+        """One pass, and `then` something while nobody else changes the snapshot."""
+        try:
+            if begun is None:
+                await _acquire(watch.hold, moved_on)
+            try:
+                one = begun or Pass(Reconciliation(watch, self._source))
+                if self._is_watched(watch):
+                    await self._carry_out(one, moved_on)
+                    if then is not None:
+                        await then(one.one)
+            finally:
+                watch.hold.release()
+        finally:
+            del self._under_way[watch]
+            moved_on.set()
+            self._looked()
+
+    async def _look_at_everything(self, then: Then | None = None) -> None:
+        """Compare all that is known with the disk, one after the other. Whatever does not answer holds up nobody."""
         for watch in list(self._watches.by_id.values()):
             watch.everything = True
-            done.append(await self._reconcile(watch))
-        return done
+            if watch not in self._under_way and self._is_watched(watch):
+                await self._look_soon(watch, then=then).wait()
 
-    async def _reconcile(self, watch: Watch, *, publish: bool = True) -> Reconciliation:
-        """One pass, with pauses, in which what has changed meanwhile is marked for the next one."""
-        one = Reconciliation(watch, self._source)
-        for _ in one.steps():
-            if publish:
-                self._publish(watch)
-            elif one.created > MOST_ENTRIES:
-                raise Reject(ResourceExhausted(f"entries below {ascii(watch.path)[1:-1]}", MOST_ENTRIES, one.created))
-            await trio.lowlevel.checkpoint()
-            self._drain()
-        if publish:
+    async def _carry_out(self, one: Pass, moved_on: trio.Event | None = None) -> None:
+        """To its end, with pauses, in which what has changed meanwhile is marked for the next one."""
+        try:
+            while True:
+                async with self._watches.turn:
+                    goes_on = one.step()
+                self._note_progress(one)
+                if not goes_on:
+                    break
+                if one.job is not None:
+                    if moved_on is not None:
+                        moved_on.set()
+                    await one.do_job(self._watches.threads)
+                self._drain()
+        finally:
+            one.close()
+
+    def _note_progress(self, one: Pass) -> None:
+        """Tell what was found; Reject where there is too much to be added."""
+        watch, watches = one.watch, self._watches
+        watches.count(watch)
+        if watch.id not in self._adding:
             self._publish(watch)
-        return one
+        elif watch.entries > MOST_ENTRIES:
+            raise Reject(ResourceExhausted(f"entries below {ascii(watch.path)[1:-1]}", MOST_ENTRIES, watch.entries))
+        elif watches.entries > MOST_IN_ALL:
+            raise Reject(ResourceExhausted("entries of all that is watched", MOST_IN_ALL, watches.entries))
+
+    def _looked(self) -> None:
+        """A pass is over: for what derives from it and may have waited for that."""
 
     def _drain(self) -> bool:
         """Mark what the source knows of by now; whether there may be more."""
         return self._source is not None and self._source.drain()
 
     def _publish(self, watch: Watch) -> None:
+        if not self._is_watched(watch):
+            return
         while watch.told:
             self.ctx.publish(f"{self.ctx.path}/changed", Changed(watch.id, tuple(watch.told[:MOST_CHANGES])))
             del watch.told[:MOST_CHANGES]
 
 
+async def _acquire(hold: trio.Semaphore, has_to_wait: trio.Event) -> None:
+    try:
+        hold.acquire_nowait()
+    except trio.WouldBlock:
+        has_to_wait.set()
+        await hold.acquire()
+
+
 def _absolute(path: str, encoding: str) -> str:
-    """The path to watch; rejects what is none, or what is not there."""
+    """The path to watch; rejects what is none."""
     try:
         decoded = decode_path(path, encoding)
-        if not decoded:
-            raise ValueError("path='' must name a file or a folder")
-        decoded = os.path.abspath(decoded)
-        os.stat(decoded)
-    except (OSError, ValueError) as error:
+        if not decoded or "\0" in decoded:
+            raise ValueError(f"path={path!r} must name a file or a folder, without NUL")
+        os.fsencode(decoded)
+        return os.path.abspath(decoded)
+    except ValueError as error:
         raise Reject(error) from None
-    return decoded
 
 
 def _info(watch: Watch) -> WatchInfo:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
+from functools import partial
 
 import trio
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
@@ -16,6 +17,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import ObservedWatch
 
 from ..errors import ResourceExhausted
+from .looking import Steps, asked
 from .snapshot import Node, Watch
 
 _SILENT = ("opened", "closed_no_write", "closed")
@@ -34,31 +36,34 @@ class Portable:
         self._is_told = trio.Event()
         self._handlers: dict[Watch, dict[str, tuple[ObservedWatch, _Handler]]] = {}
 
-    def attend(self, node: Node) -> None:
+    def attend(self, node: Node, *, far: bool) -> Steps[None]:
         """See `Source`. The root's notifications hold for all below it."""
         if node.is_root:
-            self._schedule(node.watch, node.path, recursive=node.watch.recursive)
+            yield from self._schedule(node.watch, node.path, recursive=node.watch.recursive, far=far)
 
     def forget(self, node: Node) -> None:
         """See `Source`."""
         if node.is_root:
             self._unschedule(node.watch, node.path)
 
-    def anchor(self, watch: Watch) -> None:
+    def anchor(self, watch: Watch) -> Steps[None]:
         """See `Source`. Of what leads to the root, the nearest folder that is there."""
+        assert watch.place is not None
+        far = watch.place.is_far
         folder = os.path.dirname(watch.path)
-        while not os.path.isdir(folder):
+        while not (yield from asked(partial(os.path.isdir, folder), far=far)):
             folder = os.path.dirname(folder)
         for path in list(self._handlers.get(watch, ())):
             if path not in (folder, watch.path):
                 self._unschedule(watch, path)
         if folder != watch.path:
-            self._schedule(watch, folder, recursive=False)
+            yield from self._schedule(watch, folder, recursive=False, far=far)
 
-    def release(self, watch: Watch) -> None:
+    def release(self, watch: Watch) -> Steps[None]:
         """See `Source`."""
         for path in list(self._handlers.get(watch, ())):
             self._unschedule(watch, path)
+            yield None
         self._handlers.pop(watch, None)
 
     def drain(self) -> bool:
@@ -102,12 +107,13 @@ class Portable:
     def _wake(self) -> None:
         self._is_told.set()
 
-    def _schedule(self, watch: Watch, path: str, *, recursive: bool) -> None:
+    def _schedule(self, watch: Watch, path: str, *, recursive: bool, far: bool) -> Steps[None]:
         """Begin anew: what was scheduled for a path may belong to a folder that is gone."""
         self._unschedule(watch, path)
         handler = _Handler(self, watch)
         try:
-            observed = self._observer.schedule(handler, path, recursive=recursive)
+            schedule = partial(self._observer.schedule, handler, path, recursive=recursive)
+            observed = yield from asked(schedule, far=far)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EMFILE):
                 raise ResourceExhausted("watches of the system", 0, 0) from error

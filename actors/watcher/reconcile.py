@@ -5,25 +5,37 @@ was there before, give what is there now. First every name that is to be looked 
 where it was for the time being, what is new is noted. Then each new entry gets its place (`_place`): one that is gone
 elsewhere has been moved, any other was created. What is then still gone was deleted.
 
-A name that changes while all this goes on is marked again by the source, and looked at in the next pass.
+A name that changes while all this goes on is marked again by the source, and looked at in the next pass. Each step
+handles a bounded number of entries, and all steps together take time in proportion to what is looked at.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Iterator
+from collections import OrderedDict
+from functools import partial
 
 import attrs
 
 from .changes import Change, ChangeKind
-from .snapshot import Found, Identity, Look, Node, Watch
+from .found import Found, Identity
+from .looking import (
+    SLICE,
+    Steps,
+    asked,
+    find_place,
+    is_denied,
+    is_gone,
+    look_at_each,
+    look_at_path,
+    names_in,
+    place_of,
+)
+from .snapshot import Look, Node, Watch
 from .sources import Source
 
 STEP = 64
 """Entries looked at between two pauses."""
-_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE)
-_DENIED = (errno.EACCES, errno.EPERM)
 
 
 @attrs.frozen
@@ -38,75 +50,125 @@ class _New:
 class Reconciliation:
     """One pass over one watch. `steps()` does it, with pauses; between them the snapshot is whole and true to `told`.
 
-    `surprises` are names that have come or gone in folders that were attended to, and that nobody had told of.
+    With `tells=False` nothing is told: for a watch that nobody knows of yet. `surprises` are names that have come or
+    gone in folders that were attended to, and that nobody had told of.
     """
 
-    def __init__(self, watch: Watch, source: Source | None) -> None:
+    def __init__(self, watch: Watch, source: Source | None, *, tells: bool = True) -> None:
         self.surprises: list[Look] = []
-        self._watch = watch
+        self.watch = watch
         self._source = source
-        self._todo: list[Look] = []
-        self._gone: dict[Node, list[Look]] = {}
+        self._tells = tells
+        self._into: list[Node] = []
+        """Folders that are to be looked into."""
+        self._todo: list[tuple[Node, list[str]]] = []
+        """Names in a folder that are to be looked at; the last ones first."""
+        self._gone: dict[Node, dict[Node, list[str]]] = {}
         """The topmost of what is gone, each with what is to be looked at once it is found elsewhere."""
+        self._gone_lately: list[Node] = []
+        """Those of them that can't be found elsewhere yet."""
         self._gone_by_identity: dict[Identity, Node] = {}
-        self._new: dict[Look, _New] = {}
+        self._new: OrderedDict[Look, _New] = OrderedDict()
         self._new_by_identity: dict[Identity, Look] = {}
         self._fresh: set[Node] = set()
         """Folders that were not attended to before."""
         self._count = 0
-        self.created = 0
-        """Entries that were not known before."""
 
-    def steps(self) -> Iterator[None]:
+    def steps(self) -> Steps[None]:
         """Do it. Raises OSError for what is neither gone nor denied, and what the source raises."""
-        watch = self._watch
+        watch = self.watch
         self._all = watch.everything or watch.adrift
-        if watch.adrift and self._source is not None:
-            self._source.anchor(watch)
+        yield from self._take_bearings()
         self._moved, self._looks = watch.moved, watch.looks
         watch.moved, watch.looks, watch.everything, watch.adrift = set(), {}, False, False
-        self._written = {look for look, written in self._looks.items() if written}
-        self._todo = list(self._looks)
-        if self._all:
-            self._todo.append((watch.top, watch.root_name))
         kind = _kind(watch.root)
-        self._todo.sort(key=lambda each: -each[0].depth)
-        while self._todo or self._new:
-            while self._todo:
-                self._examine(*self._todo.pop())
-                yield from self._pause()
-            while self._new and not self._todo:
+        yield from self._gather_looks()
+        while self._into or self._todo or self._new:
+            if self._gone_lately:
+                yield from self._note_gone(self._gone_lately.pop())
+            elif self._into:
+                yield from self._look_into(self._into.pop())
+            elif self._todo and (self._tells or not self._new):
+                yield from self._look_at_some()
+            else:
                 for look in self._chain(next(iter(self._new))):
-                    self._place(self._new.pop(look))
+                    yield from self._place(self._new.pop(look))
                     yield from self._pause()
         for node in list(self._gone):
             if not node.is_dead:
-                self._delete(node)
-                yield from self._pause()
+                yield from self._delete(node)
         if _kind(watch.root) != kind:
             watch.adrift = True  # a file is watched in another way than a folder
 
-    def _pause(self) -> Iterator[None]:
+    def _take_bearings(self) -> Steps[None]:
+        """Find out where the path leads to, and have the source tell when that changes."""
+        watch = self.watch
+        if watch.place is None or self._all:
+            watch.place = yield from find_place(watch.path)
+        else:
+            watch.place = place_of(watch.path, watch.place.real)
+        self._place_on_disk = watch.place
+        if watch.adrift and self._source is not None:
+            yield from self._source.anchor(watch)
+
+    def _gather_looks(self) -> Steps[None]:
+        """By their folders, the topmost first."""
+        watch = self.watch
+        self._written = set()
+        by_folder: dict[Node, list[str]] = {}
+        for n, ((folder, name), is_written) in enumerate(self._looks.items(), 1):
+            by_folder.setdefault(folder, []).append(name)
+            if is_written:
+                self._written.add((folder, name))
+            if n % SLICE == 0:
+                yield None
+        if self._all and (watch.top, watch.root_name) not in self._looks:
+            by_folder.setdefault(watch.top, []).append(watch.root_name)
+        for names in by_folder.values():
+            names.reverse()
+        self._todo = sorted(by_folder.items(), key=lambda each: -each[0].depth)
+
+    def _pause(self) -> Steps[None]:
         self._count += 1
         if self._count % STEP == 0:
-            yield
+            yield None
 
     # --- look
 
-    def _examine(self, folder: Node, name: str) -> None:
+    def _look_at_some(self) -> Steps[None]:
+        """At the next names of the folder in hand."""
+        folder, left = self._todo[-1]
+        names = left[: -STEP - 1 : -1]
+        del left[-STEP:]
+        if not left:
+            self._todo.pop()
         if folder.is_dead or folder.children is None:
             return
         gone_with = self._gone_with(folder)
         if gone_with is not None:
-            self._gone[gone_with].append((folder, name))
+            self._gone[gone_with].setdefault(folder, []).extend(names)
             return
+        above = folder.path
+        paths = [os.path.join(above, name) for name in names]
+        far = self._is_far(folder) or not self._place_on_disk.far_within.isdisjoint(paths)
+        seen = yield from asked(partial(look_at_each, paths, follow=folder.is_top, far=far), far=far)
+        for name, found in zip(names, seen, strict=True):
+            if not isinstance(found, OSError):  # else nothing can be said of it
+                self._examine(folder, name, found)
+        self._count += len(names)
+        if self._count % STEP < len(names):
+            yield None
+
+    def _is_far(self, folder: Node) -> bool:
+        """Whether what is in a folder may be another machine's."""
+        place = self._place_on_disk
+        return place.is_far or (
+            bool(place.far_devices) and folder.found is not None and folder.found.device in place.far_devices
+        )
+
+    def _examine(self, folder: Node, name: str, found: Found | None) -> None:
+        assert folder.children is not None
         known = folder.children.get(name)
-        try:
-            found = _look_at(folder, name)
-        except OSError as error:
-            if error.errno not in _DENIED:
-                raise
-            return  # nothing can be said of it
         if known is not None and found is not None and known.found and known.found.identity == found.identity:
             self._keep(known, found)
             return
@@ -133,13 +195,17 @@ class Reconciliation:
         """It is where it was."""
         before, node.found = node.found, found
         assert before is not None
-        is_changed = found.changed != before.changed and found.identity not in self._moved
-        if found.content != before.content or is_changed or self._is_written(node):
-            self._tell(ChangeKind.MODIFIED, node.path)
+        is_changed = found != before and (
+            found.content != before.content or (found.changed != before.changed and found.identity not in self._moved)
+        )
+        if self._is_written(node) or is_changed:
+            self._tell(ChangeKind.MODIFIED, node)
         self._look_into_again(node)
 
     def _is_written(self, node: Node) -> bool:
         """Whether it is known to have been written to, and not yet told."""
+        if not self._written:
+            return False
         assert node.parent is not None
         look = (node.parent, node.name)
         if look not in self._written:
@@ -148,44 +214,64 @@ class Reconciliation:
         return node.found is not None and not node.found.is_folder
 
     def _look_into_again(self, node: Node) -> None:
-        is_blind = node in self._watch.blind
+        is_blind = node in self.watch.blind
         if is_blind:
             self._fresh.add(node)
-        if _has_content(node) and _is_looked_into(node) and (is_blind or self._all):
-            self._look_into(node)
+        if (is_blind or self._all) and _has_content(node) and _is_looked_into(node):
+            self._into.append(node)
 
-    def _look_into(self, node: Node) -> None:
+    def _look_into(self, node: Node) -> Steps[None]:
         """Have all that is in a folder, or was, looked at. It is attended to first, so that nothing slips through."""
-        path = node.path
+        if node.is_dead:
+            return
+        gone_with = self._gone_with(node)
+        if gone_with is not None:
+            self.watch.blind[node] = None
+            assert node.parent is not None
+            self._gone[gone_with].setdefault(node.parent, []).append(node.name)
+            return
+        path, far = node.path, self._is_far(node)
         try:
             if self._source is not None:
-                self._source.attend(node)
-            names = os.listdir(path)
-            found = _look_at_path(path, follow=node.is_root)
+                yield from self._source.attend(node, far=far)
+            names = yield from names_in(path, far=far)
+            found = yield from asked(partial(look_at_path, path, follow=node.is_root), far=far)
         except OSError as error:
-            if error.errno in _DENIED:
-                self._watch.blind[node] = None
+            if is_denied(error, far=far):
+                self.watch.blind[node] = None
                 return
-            if error.errno not in _GONE:
+            if not is_gone(error):
                 raise
             found = None
         if found is None or node.found is None or found.identity != node.found.identity:
             # Another has taken its place in this moment.
-            self._watch.look_at_node(node)
-            self._watch.blind[node] = None
+            self.watch.look_at_node(node)
+            self.watch.blind[node] = None
             if node.children is None:
                 node.children = {}
             return
-        self._watch.blind.pop(node, None)
+        self.watch.blind.pop(node, None)
         if node.children is None:
             node.children = {}
-        self._todo.extend((node, name) for name in sorted({*names, *node.children}, reverse=True))
+        for n, name in enumerate(tuple(node.children), 1):
+            names[name] = None
+            if n % SLICE == 0:
+                yield None
+        if names:
+            # Few are told in order of their names; to sort many would hold up the loop.
+            self._todo.append((node, sorted(names, reverse=True) if len(names) <= SLICE else list(names)))
+        yield from self._pause()
 
     def _is_gone(self, node: Node) -> None:
-        self._gone[node] = []
+        self._gone[node] = {}
+        self._gone_lately.append(node)
+
+    def _note_gone(self, node: Node) -> Steps[None]:
+        """From now on what was in it is recognized where it is found."""
         for each in node.subtree():
             if each.found is not None:
                 self._gone_by_identity[each.found.identity] = each
+            yield from self._pause()
 
     def _is_new(self, new: _New) -> None:
         look = (new.folder, new.name)
@@ -224,46 +310,46 @@ class Reconciliation:
         is_same = node.found.written == new.found.written and node.found.content == new.found.content
         return node if is_same or node.found.identity in self._moved else None
 
-    def _place(self, new: _New) -> None:
+    def _place(self, new: _New) -> Steps[None]:
         if new.folder.is_dead or new.folder.children is None:
             return
         gone_with = self._gone_with(new.folder)
         if gone_with is not None:
-            self._gone[gone_with].append((new.folder, new.name))
+            self._gone[gone_with].setdefault(new.folder, []).append(new.name)
             return
         node, occupant = self._moved_to(new), new.folder.children.get(new.name)
         if occupant is not None and occupant is node:
-            self._is_back(occupant)
+            yield from self._is_back(occupant)
             self._keep(occupant, new.found)
             return
         if occupant is not None:
             if node is None and not _has_content(occupant) and not new.found.is_folder:
-                self._replace(occupant, new)
+                yield from self._replace(occupant, new)
                 return
-            self._delete(occupant, quietly=node is not None and not _has_content(occupant))
+            yield from self._delete(occupant, quietly=node is not None and not _has_content(occupant))
             if node is not None and node.is_dead:
                 node = None
         if node is not None:
-            self._move(node, new)
+            yield from self._move(node, new)
         else:
             self._create(new)
 
     def _create(self, new: _New) -> None:
         assert new.folder.children is not None
-        node = Node(self._watch, new.folder, new.name, new.found)
+        node = Node(self.watch, new.folder, new.name, new.found)
         new.folder.children[new.name] = node
-        self.created += 1
-        self._tell(ChangeKind.CREATED, node.path)
+        self.watch.entries += 1
+        self._tell(ChangeKind.CREATED, node)
         if new.found.is_folder and _is_looked_into(node):
             self._fresh.add(node)
-            self._look_into(node)
+            self._into.append(node)
 
-    def _replace(self, node: Node, new: _New) -> None:
-        self._is_back(node)
+    def _replace(self, node: Node, new: _New) -> Steps[None]:
+        yield from self._is_back(node)
         node.found = new.found
-        self._tell(ChangeKind.MODIFIED, node.path)
+        self._tell(ChangeKind.MODIFIED, node)
 
-    def _move(self, node: Node, new: _New) -> None:
+    def _move(self, node: Node, new: _New) -> Steps[None]:
         source, parent, gone_with = node.path, node.parent, self._gone_with(node)
         assert parent is not None
         assert parent.children is not None
@@ -273,51 +359,45 @@ class Reconciliation:
         node.parent, node.name = new.folder, new.name
         new.folder.children[new.name] = node
         before, node.found = node.found, new.found
-        self._tell(ChangeKind.MOVED, node.path, source)
+        self._tell(ChangeKind.MOVED, node, source)
         if new.found.content != before.content or self._is_written(node):
-            self._tell(ChangeKind.MODIFIED, node.path)
-        self._is_back(node, gone_with)
+            self._tell(ChangeKind.MODIFIED, node)
+        yield from self._is_back(node, gone_with)
         self._look_into_again(node)
 
-    def _is_back(self, node: Node, gone_with: Node | None = None) -> None:
+    def _is_back(self, node: Node, gone_with: Node | None = None) -> Steps[None]:
         """It is not gone after all, as was what had taken it along: what is in it can be looked at."""
-        gone_with = gone_with or node
-        waiting = self._gone.pop(gone_with, [])
-        if gone_with is not node:
-            self._gone[gone_with] = [look for look in waiting if not look[0].is_within(node)]
-            waiting = [look for look in waiting if look[0].is_within(node)]
-        self._todo.extend(waiting)
+        if gone_with is None or gone_with is node:
+            self._todo.extend(self._gone.pop(node, {}).items())
+            return
+        waiting = self._gone.get(gone_with)
+        if not waiting or node.children is None:
+            return
+        for each in node.subtree():
+            if each in waiting:
+                self._todo.append((each, waiting.pop(each)))
+            yield from self._pause()
 
-    def _delete(self, node: Node, *, quietly: bool = False) -> None:
+    def _delete(self, node: Node, *, quietly: bool = False) -> Steps[None]:
         """It is gone, and all that was in it; the innermost is told first."""
         self._gone.pop(node, None)
-        assert node.parent is not None
-        assert node.parent.children is not None
-        for each in reversed(list(node.subtree())):
+        for each in node.innermost_first():
             if self._source is not None and each.children is not None:
                 self._source.forget(each)
             if not quietly:
-                self._tell(ChangeKind.DELETED, each.path)
-            self._watch.blind.pop(each, None)
+                self._tell(ChangeKind.DELETED, each)
+            self.watch.blind.pop(each, None)
+            self.watch.entries -= 1
             each.is_dead = True
-        del node.parent.children[node.name]
+            assert each.parent is not None
+            assert each.parent.children is not None
+            del each.parent.children[each.name]
+            if not quietly:  # else it is at once replaced
+                yield from self._pause()
 
-    def _tell(self, kind: ChangeKind, path: str, source: str | None = None) -> None:
-        self._watch.told.append(Change.of(kind, path, source))
-
-
-def _look_at(folder: Node, name: str) -> Found | None:
-    """An entry as it is on disk; None if it is not there. A link is not followed, unless it is what is watched."""
-    return _look_at_path(os.path.join(folder.path, name), follow=folder.is_top)
-
-
-def _look_at_path(path: str, *, follow: bool) -> Found | None:
-    try:
-        return Found.of(os.stat(path, follow_symlinks=follow))
-    except OSError as error:
-        if error.errno in _GONE:
-            return None
-        raise
+    def _tell(self, kind: ChangeKind, node: Node, source: str | None = None) -> None:
+        if self._tells:
+            self.watch.told.append(Change.of(kind, node.path, source))
 
 
 def _is_looked_into(node: Node) -> bool:

@@ -7,44 +7,20 @@ disk, and tells what has changed meanwhile. A node keeps its identity when it is
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import attrs
 import trio
 
 from .changes import Change
+from .found import Found, Identity
+from .looking import Place
 
-Identity: TypeAlias = tuple[int, int, int]
-"""Device, inode and kind of file: what stays the same when an entry is moved."""
-
-
-class Found(NamedTuple):
-    """An entry as it is on disk."""
-
-    identity: Identity
-    content: tuple[int, ...]
-    """What a change of the entry changes, and moving it does not. Of a folder, not what is in it."""
-    changed: int
-    """When it was last changed in any way, moved included (ctime); 0 for a folder."""
-    written: int
-    """mtime."""
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Found:
-        """From what stat says."""
-        kind = stat.S_IFMT(status.st_mode)
-        rights = (status.st_mode, status.st_uid, status.st_gid)
-        identity = (status.st_dev, status.st_ino, kind)
-        if kind == stat.S_IFDIR:
-            return cls(identity, rights, 0, status.st_mtime_ns)
-        return cls(identity, (*rights, status.st_size, status.st_mtime_ns), status.st_ctime_ns, status.st_mtime_ns)
-
-    @property
-    def is_folder(self) -> bool:
-        """Whether it can hold others."""
-        return self.identity[2] == stat.S_IFDIR
+MOST_THREADS = 64
+"""Threads that look at what may be far, those included that are not answered and that nobody waits for any more."""
+AT_ONCE = 1_000
+"""Nodes that are taken apart between two pauses."""
 
 
 class Node:
@@ -109,6 +85,24 @@ class Node:
             if node.children:
                 left.extend(node.children.values())
 
+    def innermost_first(self) -> Iterator[Node]:
+        """The same, each before what is above it; whoever is given one may remove it."""
+        way = [(self, iter(self.children_now()))]
+        while way:
+            node, left = way[-1]
+            below = next(left, None)
+            if below is None:
+                way.pop()
+                yield node
+            elif below.children:
+                way.append((below, iter(below.children_now())))
+            else:
+                yield below
+
+    def children_now(self) -> tuple[Node, ...]:
+        """Those that there are, whatever becomes of them."""
+        return tuple(self.children.values()) if self.children else ()
+
 
 Look: TypeAlias = tuple[Node, str]
 """A name in a folder that is to be looked at."""
@@ -135,6 +129,14 @@ class Watch:
     """Folders that are to be looked into, and can't be, or not any more: such as those without the right to read."""
     told: list[Change] = attrs.field(init=False, factory=list)
     """Found, in the snapshot, and not yet published."""
+    entries: int = attrs.field(init=False, default=0)
+    """How many are in the snapshot."""
+    counted: int = attrs.field(init=False, default=0)
+    """How many of them are in the sum of all watches."""
+    place: Place | None = attrs.field(init=False, default=None)
+    """Where its path leads to, as far as that is known."""
+    hold: trio.Semaphore = attrs.field(init=False, factory=lambda: trio.Semaphore(1))
+    """Had by the pass that changes the snapshot, from its beginning to its end, whichever task takes it on."""
 
     def __attrs_post_init__(self) -> None:
         folder, _ = os.path.split(self.path)
@@ -163,6 +165,13 @@ class Watch:
             key = (folder, name)
             self.looks[key] = self.looks.get(key, False) or written
 
+    async def forget_all(self) -> None:
+        """Take the snapshot apart, by and by: left to the garbage collector, much of it would hold up the loop."""
+        for n, node in enumerate(self.top.innermost_first(), 1):
+            node.parent, node.children, node.is_dead = None, None, True
+            if n % AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+
     def look_at_node(self, node: Node) -> None:
         """Have an entry looked at by its name."""
         if node.parent is not None:
@@ -174,8 +183,12 @@ class Watches:
     """All watches, shared by the watcher, its next incarnations, and whatever takes its place."""
 
     by_id: dict[str, Watch] = attrs.field(factory=dict)
-    lock: trio.Lock = attrs.field(factory=trio.Lock)
-    """Held by who changes a snapshot."""
+    entries: int = 0
+    """In all of them, and in those that are being added."""
+    turn: trio.Lock = attrs.field(factory=trio.Lock)
+    """Held for each step of looking: however many watches are looked at, the loop turns after each step."""
+    threads: trio.CapacityLimiter = attrs.field(factory=lambda: trio.CapacityLimiter(MOST_THREADS))
+    """For what may be far."""
     news: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot)
     """Where to wait until a watch is added or removed."""
     last: int = 0
@@ -186,3 +199,9 @@ class Watches:
         while f"w{self.last}" in self.by_id:
             self.last += 1
         return f"w{self.last}"
+
+    def count(self, watch: Watch, entries: int | None = None) -> None:
+        """Keep the sum: what has come to a watch, or gone from it; 0 entries of one that is gone itself."""
+        now = watch.entries if entries is None else entries
+        self.entries += now - watch.counted
+        watch.counted = now

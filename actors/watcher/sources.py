@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from typing import Protocol
 
+from .looking import Steps
 from .snapshot import Node, Watch
 
 
@@ -18,8 +19,8 @@ class Source(Protocol):
     tells_all: bool
     """Whether each entry that comes or goes in a folder that is attended to is told, sooner or later."""
 
-    def attend(self, node: Node) -> None:
-        """From now on tell of changes in this folder; once more does no harm.
+    def attend(self, node: Node, *, far: bool) -> Steps[None]:
+        """From now on tell of changes in this folder, which may be `far`; once more does no harm.
 
         Raises the system's OSError, and ResourceExhausted where there is no room for more.
         """
@@ -27,11 +28,11 @@ class Source(Protocol):
     def forget(self, node: Node) -> None:
         """Tell no more of this folder."""
 
-    def anchor(self, watch: Watch) -> None:
-        """From now on tell when one of the folders that lead to the root is made, moved or deleted. Raises like
-        `attend`."""
+    def anchor(self, watch: Watch) -> Steps[None]:
+        """From now on tell when one of the folders that lead to the root, by its `place`, is made, moved or deleted.
+        Raises like `attend`."""
 
-    def release(self, watch: Watch) -> None:
+    def release(self, watch: Watch) -> Steps[None]:
         """Tell no more of this watch."""
 
     def drain(self) -> bool:

@@ -27,19 +27,23 @@ class PollingWatcher(Keeper):
 
     async def on_start(self) -> None:
         """Look for the first time."""
-        await self._poll()
+        took = await self._poll()
+        self.ctx.start_task(self._keep_polling, took)
 
     def _is_on(self) -> bool:
         """Whether it is to look now: for what derives from it and knows better."""
         return True
 
-    async def _poll(self) -> None:
+    async def _keep_polling(self, took: float) -> None:
+        while True:
+            await trio.sleep(max(self._interval, took / SHARE))
+            took = await self._poll()
+
+    async def _poll(self) -> float:
         begun = trio.current_time()
         if self._is_on():
-            async with self._watches.lock:
-                await self._look_at_everything()
-        took = trio.current_time() - begun
-        self.ctx.after(max(self._interval, took / SHARE), self._poll)
+            await self._look_at_everything()
+        return trio.current_time() - begun
 
 
 class QuietWatcher(Keeper):

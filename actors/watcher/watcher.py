@@ -6,13 +6,15 @@ It tries nothing again: a source that fails, or that has kept something back, en
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
 from ..errors import UkemiError
 from ..files.mounts import Mounts, mounts_now
 from .keeper import Keeper
+from .reconcile import Reconciliation
 from .snapshot import Node, Watch, Watches
 from .sources import Source, open_source
 
@@ -64,11 +66,10 @@ class Watcher(Keeper):
         """Watch again what was watched before, and tell what has changed since."""
         self.ctx.start_task(self._run)
         await self._is_open.wait()
-        async with self._watches.lock:
-            await self._catch_up()
+        await self._catch_up()
         self.ctx.start_task(self._keep_in_step)
         self._is_well = True
-        self.ctx.every(self._health_every, self._check_health)
+        self.ctx.start_task(self._keep_well)
 
     def health(self) -> float:
         """1 if everything that is watched is told of, 0 if not."""
@@ -85,10 +86,10 @@ class Watcher(Keeper):
                         await source.wait()
                 source.drain()
                 if self._is_dirty:
-                    async with self._watches.lock:
-                        for watch in list(self._watches.by_id.values()):
-                            if watch.is_dirty:
-                                await self._reconcile(watch)
+                    for watch in list(self._attended):
+                        if self._is_to_be_looked_at(watch):
+                            self._look_at(watch)
+                            await trio.lowlevel.checkpoint()
                     await self._gather(source)
         finally:
             self._is_well = False
@@ -98,9 +99,12 @@ class Watcher(Keeper):
     def _drain(self) -> bool:
         """Whoever does it may have taken from the source what `_run` waits for."""
         may_be_more = super()._drain()
+        self._looked()
+        return may_be_more
+
+    def _looked(self) -> None:
         if self._is_dirty:
             self._sleep.cancel()
-        return may_be_more
 
     async def _gather(self, source: Source) -> None:
         """Note what changes, and let it be, for as long as many changes are to be told at once."""
@@ -116,69 +120,77 @@ class Watcher(Keeper):
             if set(self._attended) == set(watches.by_id.values()):
                 await watches.news.park()
                 continue
-            async with watches.lock:
-                await self._catch_up()
+            await self._catch_up()
 
     async def _catch_up(self) -> None:
-        """Have the source tell of all that is watched, and of nothing else. The lock is held."""
-        for watch in [each for each in self._attended if self._watches.by_id.get(each.id) is not each]:
+        """Have the source tell of all that is watched, and of nothing else."""
+        for watch in [each for each in self._attended if not self._is_watched(each)]:
             self._let_go_of(watch)
-        for watch in [each for each in self._watches.by_id.values() if each not in self._attended]:
-            self._attended[watch] = None
-            watch.adrift = watch.everything = True
-            await self._reconcile(watch)
+        for watch in list(self._watches.by_id.values()):
+            if watch not in self._attended and self._is_watched(watch):
+                self._attended[watch] = None
+                watch.adrift = watch.everything = True
+                if watch not in self._under_way:
+                    await self._look_soon(watch).wait()
 
     def _added(self, watch: Watch) -> None:
         self._attended[watch] = None
         super()._added(watch)
 
-    def _removed(self, watch: Watch) -> None:
-        self._let_go_of(watch)
-        super()._removed(watch)
-
     def _let_go_of(self, watch: Watch) -> None:
-        if watch in self._attended:
-            del self._attended[watch]
-            self._release(watch)
+        self._attended.pop(watch, None)
+        super()._let_go_of(watch)
+
+    def _is_to_be_looked_at(self, watch: Watch) -> bool:
+        return watch.is_dirty and watch not in self._under_way
 
     @property
     def _is_dirty(self) -> bool:
-        return any(watch.is_dirty for watch in self._watches.by_id.values())
+        return any(self._is_to_be_looked_at(watch) for watch in self._attended)
+
+    async def _keep_well(self) -> None:
+        while True:
+            await trio.sleep(self._health_every)
+            await self._check_health()
 
     async def _check_health(self) -> None:
         source = self._source
         if source is None:
             return  # it is ending
-        try:
+        with self._unhealthy_if_it_fails():
             source.check()
-            async with self._watches.lock:
-                await self._find_surprises(source)
+        while self._drain():
+            await trio.lowlevel.checkpoint()
+        await self._look_at_everything(self._find_surprises)
+
+    @contextmanager
+    def _unhealthy_if_it_fails(self) -> Iterator[None]:
+        try:
+            yield
         except (OSError, WatcherUnhealthy):
             self._is_well = False
             self.ctx.log.warning("Watcher unhealthy, recreating...")
             raise
 
-    async def _find_surprises(self, source: Source) -> None:
-        """Compare everything with the disk; WatcherUnhealthy if the source knew of something and did not tell."""
-        while self._drain():
-            await trio.lowlevel.checkpoint()
-        done = await self._look_at_everything()
-        found = [look for one in done for look in one.surprises]
-        if not found or not source.tells_all:
+    async def _find_surprises(self, one: Reconciliation) -> None:
+        """After a look at all of a watch: WatcherUnhealthy if the source knew of something and did not tell."""
+        source, found = self._source, one.surprises
+        if not found or source is None or not source.tells_all:
             return
-        await trio.sleep(GRACE)
-        while self._drain():
-            await trio.lowlevel.checkpoint()
-        mounts = mounts_now()
-        surprises = [look for look in found if not _is_told(*look) and _is_expected(look[0], mounts)]
-        if surprises:
-            folder, name = surprises[0]
-            raise WatcherUnhealthy(os.path.join(folder.path, name), len(surprises))
+        with self._unhealthy_if_it_fails():
+            await trio.sleep(GRACE)
+            while self._drain():
+                await trio.lowlevel.checkpoint()
+            mounts = mounts_now()
+            surprises = [look for look in found if not _is_told(*look) and _is_expected(look[0], mounts)]
+            if surprises:
+                folder, name = surprises[0]
+                raise WatcherUnhealthy(os.path.join(folder.path, name), len(surprises))
 
 
 def _is_expected(folder: Node, mounts: Mounts) -> bool:
     """Whether the system has to tell of what changes here; what another machine changes on a server it can't know."""
-    return folder.found is not None and not mounts.is_far(os.path.join(folder.path, ""), folder.found.identity[0])
+    return folder.found is not None and not mounts.is_far(os.path.join(folder.path, ""), folder.found.device)
 
 
 def _is_told(folder: Node, name: str) -> bool:

@@ -21,6 +21,7 @@ from ukemi.actors.events import ActorExited
 from ukemi.actors.files.mounts import Mounts
 from ukemi.actors.watcher import PollingWatcher, Watcher, WatcherUnhealthy, watcher
 from ukemi.actors.watcher.inotify import Inotify
+from ukemi.actors.watcher.reconcile import Reconciliation
 from ukemi.actors.watcher.snapshot import Watch
 from ukemi.supervisors import ChildRestarted, FellBack
 from ukemi.supervisors.recovery import RECOVERY, Row
@@ -235,7 +236,8 @@ async def test_no_room_for_one_more_watch_is_a_resource_exhausted(
     source = Inotify()
     monkeypatch.setattr(source._inotify, "add_watch", full)
     with pytest.raises(ResourceExhausted, match="inotify watches") as caught:
-        source.anchor(Watch("w", str(tmp_path), True))
+        for _ in Reconciliation(Watch("w", str(tmp_path), True), source).steps():
+            pass
     assert caught.value.limit == int(Path("/proc/sys/fs/inotify/max_user_watches").read_text())
     source.close()
 
