@@ -10,6 +10,7 @@ import errno
 import os
 from collections.abc import Awaitable, Callable
 from functools import partial
+from itertools import islice
 from typing import TypeAlias
 
 import attrs
@@ -248,16 +249,16 @@ class Keeper(Actor):
         """To its end, with pauses, in which what has changed meanwhile is marked for the next one."""
         try:
             while True:
-                async with self._watches.turn:
-                    goes_on = one.step()
-                self._note_progress(one)
-                if not goes_on:
-                    break
                 if one.job is not None:
                     if moved_on is not None:
                         moved_on.set()
                     await one.do_job(self._watches.threads)
                 self._drain()
+                async with self._watches.turn:
+                    goes_on = one.step()
+                self._note_progress(one)
+                if not goes_on:
+                    break
         finally:
             one.close()
 
@@ -308,7 +309,7 @@ def _absolute(path: str, encoding: str) -> str:
 
 
 def _info(watch: Watch) -> WatchInfo:
-    blind = [node.path for node in watch.blind][:10]
+    blind = [node.path for node in islice(watch.blind, 10)]
     path, encoding = encode_path(watch.path)
     unreadable = tuple(path for path, its in map(encode_path, blind) if its == encoding)
     return WatchInfo(watch.id, path, watch.recursive, encoding, watch.root is not None, unreadable)

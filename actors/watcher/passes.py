@@ -26,6 +26,7 @@ class Pass:
 
     def step(self) -> bool:
         """Go on to the next pause, or job; whether it is not yet over. Raises as `Reconciliation.steps`."""
+        assert self.job is None
         go_on, self._go_on = self._go_on, self._next
         try:
             self.job = go_on()

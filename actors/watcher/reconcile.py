@@ -153,7 +153,9 @@ class Reconciliation:
         far = self._is_far(folder) or not self._place_on_disk.far_within.isdisjoint(paths)
         seen = yield from asked(partial(look_at_each, paths, follow=folder.is_top, far=far), far=far)
         for name, found in zip(names, seen, strict=True):
-            if not isinstance(found, OSError):  # else nothing can be said of it
+            if isinstance(found, OSError):
+                self._can_not_see(folder, name)
+            else:
                 self._examine(folder, name, found)
         self._count += len(names)
         if self._count % STEP < len(names):
@@ -165,6 +167,12 @@ class Reconciliation:
         return place.is_far or (
             bool(place.far_devices) and folder.found is not None and folder.found.device in place.far_devices
         )
+
+    def _can_not_see(self, folder: Node, name: str) -> None:
+        """Nothing can be said of it: what was known stays, and a folder is looked into again once it is seen."""
+        known = (folder.children or {}).get(name)
+        if known is not None and _has_content(known) and _is_looked_into(known):
+            self.watch.blind[known] = None
 
     def _examine(self, folder: Node, name: str, found: Found | None) -> None:
         assert folder.children is not None

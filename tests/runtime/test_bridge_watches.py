@@ -266,7 +266,7 @@ async def test_a_client_has_no_more_watches_than_it_may(
         ({}, "'path' is missing", "Network"),
         ({"path": "{tmp}/missing"}, "No such file or directory", "FileSystem"),
         ({"path": ""}, "path='' must name a file or a folder", "Unknown"),
-        ({"path": "a\0b"}, "null byte", "Unknown"),
+        ({"path": "a\0b"}, "without NUL", "Unknown"),
         ({"path": "{tmp}", "encoding": "latin-1"}, "'latin-1' must be 'utf-8' or 'base64'", "Network"),
         ({"path": "{tmp}", "recursive": 1}, "1 must be true or false @ params.recursive", "Network"),
     ],
