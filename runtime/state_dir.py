@@ -1,6 +1,6 @@
 """The folder of one running tree: its sockets, its log, its crash dumps.
 
-    bridge.sock  debug.sock  journal.db  crashes/  log.jsonl
+    bridge.sock  debug.sock  journal.db  crashes/  writes/  log.jsonl
 
 Without `--state-dir` it lies in the user's state folder, under the tree's name. The folder is the owner's only (0700),
 and held by a lock while a runtime lives in it, which ends with its process however that ends.
@@ -20,6 +20,8 @@ import platformdirs
 from ..actors.errors import UkemiError
 from ..actors.ipc.sockets import LONGEST
 
+_FOLDERS = ("crashes", "writes")
+_FILES = ("log.jsonl", "crashes/errors.jsonl")
 ROOM = 16 * 1024
 """Bytes that have to be left for it when it is opened."""
 
@@ -70,14 +72,13 @@ class StateDir:
                     f"the state dir {path} is too long: {socket.name} in it would have {size} bytes, {LONGEST} fit"
                 )
         try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _make_folder(path)
+            _check_parts(path)
             self.crashes.mkdir(mode=0o700, exist_ok=True)
             if not os.access(path, os.W_OK | os.X_OK):
                 raise PermissionError(13, "Permission denied", str(path))
             _check_room(path)
             self._lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        except FileExistsError:
-            raise StateDirError(f"the state dir {path} is no folder") from None
         except OSError as error:
             raise StateDirError(f"the state dir {path} can't be written: {error.strerror}") from None
         try:
@@ -94,6 +95,21 @@ class StateDir:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise StateDirError(f"the state dir {path} is no folder") from None
+
+
+def _check_parts(path: Path) -> None:
+    """Raise StateDirError if something else has the name of what belongs there."""
+    for names, is_folder, kind in ((_FOLDERS, True, "a folder"), (_FILES, False, "a file")):
+        for part in (path / name for name in names):
+            if os.path.lexists(part) and part.is_dir() is not is_folder:
+                raise StateDirError(f"the state dir {path} can't be used: {part} has to be {kind}; move it away")
 
 
 def _check_room(path: Path) -> None:

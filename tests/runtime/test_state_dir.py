@@ -57,6 +57,23 @@ def test_a_folder_on_a_full_disk_is_said_to_be(tmp_path: Path) -> None:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.parametrize("name", ["crashes", "writes"])
+def test_what_has_to_be_a_folder_in_it_is_named_where_it_is_none(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("")
+    with pytest.raises(StateDirError) as caught:
+        StateDir(tmp_path).__enter__()
+    assert str(caught.value) == (
+        f"the state dir {tmp_path} can't be used: {tmp_path / name} has to be a folder; move it away"
+    )
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "crashes/errors.jsonl"])
+def test_what_has_to_be_a_file_in_it_is_named_where_it_is_a_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    with pytest.raises(StateDirError, match=f"{name} has to be a file; move it away"):
+        StateDir(tmp_path).__enter__()
+
+
 def test_what_is_refused_leaves_no_descriptor(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with StateDir(tmp_path):
