@@ -49,6 +49,7 @@ class FarFolder:
         self._device = device
         self._answers = threading.Event()
         self._answers.set()
+        self._error = 0
         self._asked = threading.Event()
         self._ended, self._end = os.pipe()
         self._server = threading.Thread(target=self._serve)
@@ -57,6 +58,10 @@ class FarFolder:
     def hang(self) -> None:
         """From now on answer nothing."""
         self._answers.clear()
+
+    def fail(self, number: int = errno.EIO) -> None:
+        """From now on answer with this error."""
+        self._error = number
 
     def wait_until_asked(self) -> None:
         """Wait, for a thread, until somebody waits for an answer that does not come."""
@@ -79,8 +84,8 @@ class FarFolder:
             _, operation, unique, *_ = _IN.unpack_from(request)
             if operation in _NO_ANSWER:
                 continue
-            answer = _ANSWERS.get(operation)
-            refusal = errno.ENOENT if operation == _LOOKUP else errno.ENOSYS
+            answer = _ANSWERS.get(operation) if not self._error else None
+            refusal = self._error or (errno.ENOENT if operation == _LOOKUP else errno.ENOSYS)
             data = answer or b""
             head = _OUT.pack(_OUT.size + len(data), 0 if answer is not None else -refusal, unique)
             os.write(self._device, head + data)

@@ -26,6 +26,12 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+CALLERS = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG}
+)
+"""What is wrong with what was asked for, and not with the disk."""
+_OWN = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What is missing here, whatever was asked for."""
 _mounts: list[Mounts] = []
 """The last known."""
 
@@ -50,19 +56,20 @@ def read_file(
     if known is not None and signature_of(before) == known:
         return None
     began = time.time_ns()
-    descriptor = os.open(path, OPEN)
     try:
-        before = os.fstat(descriptor)
-        check_is_file(path, before)
-        check_size(path, before.st_size, most)
-        if large is not None and before.st_size > large:
-            return Large(before.st_size)
-        pieces = _pieces(descriptor, path, most, before.st_size)
-        after = os.fstat(descriptor)
+        descriptor = os.open(path, OPEN)
+        try:
+            before = os.fstat(descriptor)
+            check_is_file(path, before)
+            check_size(path, before.st_size, most)
+            if large is not None and before.st_size > large:
+                return Large(before.st_size)
+            pieces = _pieces(descriptor, path, most, before.st_size)
+            after = os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
     except OSError as error:
-        raise naming(path, error) from error
-    finally:
-        os.close(descriptor)
+        raise naming(path, error, before.st_dev) from error
     says_its_size = sum(map(len, pieces)) == after.st_size
     is_reliable = says_its_size and is_settled(after, began)
     return Found(content_of(pieces), signature_of(after), is_reliable, is_near(path, after.st_dev))
@@ -95,8 +102,10 @@ def check_size(path: str, size: int, most: int) -> None:
         raise OSError(errno.EFBIG, f"File too large: it has {size} bytes or more, at most {most} can be", path)
 
 
-def naming(path: str, error: OSError) -> OSError:
-    """The same error, about this path."""
+def naming(path: str, error: OSError, device: int | None) -> OSError:
+    """The same error, about this path. What the kernel makes up has no disk that could fail: it may not be had."""
+    if device is not None and error.errno not in CALLERS | _OWN and device in _mounts_with(device).kernels:
+        return PermissionError(errno.EACCES, f"the kernel makes it up, and says: {error.strerror}", path)
     return OSError(error.errno, error.strerror, path)
 
 
@@ -112,6 +121,11 @@ def is_near(path: str, device: int, *, look: bool = True) -> bool:
 
     Mounts come and go: the list is made again where a device is not in it.
     """
-    if look and (not _mounts or device not in _mounts[-1].devices):
+    mounts = _mounts_with(device) if look else _mounts[-1] if _mounts else None
+    return mounts is not None and mounts.is_near(path, device)
+
+
+def _mounts_with(device: int) -> Mounts:
+    if not _mounts or device not in _mounts[-1].devices:
         _mounts[:] = [mounts_now()]
-    return bool(_mounts) and _mounts[-1].is_near(path, device)
+    return _mounts[-1]

@@ -23,7 +23,7 @@ from ..resources.monitor import ResourceMonitor
 from ..resources.pressure import Resource
 from .cache import Found, Signature
 from .content import FileRead, bytes_of
-from .reading import Large, check_size, read_file
+from .reading import CALLERS, Large, check_size, read_file
 from .state import FileState
 from .writing import write_file
 
@@ -33,11 +33,6 @@ LARGE = 1024 * 1024
 """Bytes of a file from which on there has to be room for it first."""
 COPIES = 4
 """How often the contents are in memory at the same time: as bytes, as text, in the cache, on their way."""
-
-_CALLERS = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.EFBIG}
-)
-"""What is wrong with what was asked for, and not with the disk."""
 
 
 class _Attempt:
@@ -152,7 +147,7 @@ class FileWorker(Actor):
         try:
             result: T = await state.run_in_thread(function, abandon_on_cancel=True, limiter=state.threads)
         except OSError as error:
-            if error.errno not in _CALLERS:
+            if error.errno not in CALLERS:
                 raise
             self._cache.discard(path)  # of what is not there any more, no copy is to be had either
             raise Reject(error) from None

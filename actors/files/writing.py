@@ -49,7 +49,7 @@ def write_file(path: str, data: bytes, records: Path, is_wanted: Callable[[], bo
                 raise PermissionError(errno.EACCES, "it may not be written", path)
         status = _replace(target, old, data, records, is_wanted)
     except OSError as error:
-        raise naming(path, error) from error
+        raise naming(path, error, _device_of(os.path.dirname(os.path.realpath(path)))) from error
     pieces = [data[n : n + PIECE] for n in range(0, len(data), PIECE)]
     return Found(content_of(pieces), signature_of(status), is_settled=False, is_near=False)
 
@@ -58,6 +58,13 @@ def _target_of(path: str) -> str:
     if path.endswith("/"):
         raise IsADirectoryError(errno.EISDIR, "it names a folder, not a file", path)
     return os.path.realpath(path)
+
+
+def _device_of(folder: str) -> int | None:
+    try:
+        return os.stat(folder).st_dev
+    except OSError:
+        return None
 
 
 def _status(target: str) -> os.stat_result | None:

@@ -1,6 +1,7 @@
 """Files as a client of the bridge reads and writes them: over a real socket, on a real disk, with real faults."""
 
 import base64
+import errno
 import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,7 @@ from ukemi.supervisors import Recovered
 
 from ..bridge import Bridge, Client, Failed, running_bridge
 from ..expecting import PATIENCE, expecting
+from ..far import far_folder
 
 
 @pytest.fixture
@@ -191,6 +193,15 @@ async def test_data_that_is_none_changes_nothing(
 # --- what fails for real, and how it comes back
 
 
+def can_be_read(path: str) -> bool:
+    """Whether it may be opened."""
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def mounted(folder: Path, *arguments: str) -> Iterator[None]:
     """Something is mounted there, where that is allowed."""
@@ -202,24 +213,48 @@ def mounted(folder: Path, *arguments: str) -> Iterator[None]:
         subprocess.run(["umount", "--lazy", str(folder)], capture_output=True, check=False)
 
 
+needs_kmsg = pytest.mark.skipif(not can_be_read("/proc/kmsg"), reason="it may not be read here")
+
+
 @pytest.mark.cell("FileSystem/Critical: first")
 async def test_a_disk_that_fails_is_an_error_for_its_reader_and_an_alert_for_all(
-    bridge: Bridge, client: Client, tmp_path: Path
+    bridge: Bridge, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FileSystem/Critical: the first page of a process's memory can't be read, and the kernel says so with EIO."""
-    async with bridge.client() as other:
-        error = await failure(client, "file/read", path="/proc/self/mem")
-        assert "Input/output error" in str(error)
-        assert (error.code, error.data["category"], error.data["severity"]) == (-32000, "FileSystem", "Critical")
-        for each in (client, other):
-            await each.until(lambda each=each: each.notes != [])
-            alert = each.notes[0]["params"]
-            assert alert["message"].startswith("OSError: [Errno 5] Input/output error: '/proc/self/mem'")
-            assert alert["severity"] == "Critical"
-            assert alert["component"].startswith("/bridge/storage/worker-")
-    await client.request("file/write", path=str(tmp_path / "a"), data="goes on")
+    """FileSystem/Critical: a file system whose server says EIO."""
+    with far_folder(tmp_path / "disk", monkeypatch) as disk:
+        disk.fail()
+        path = str(disk.path / "a")
+        async with bridge.client() as other:
+            error = await failure(client, "file/read", path=path)
+            assert "Input/output error" in str(error)
+            assert (error.code, error.data["category"], error.data["severity"]) == (-32000, "FileSystem", "Critical")
+            for each in (client, other):
+                await each.until(lambda each=each: each.notes != [])
+                alert = each.notes[0]["params"]
+                assert alert["message"].startswith(f"OSError: [Errno 5] Input/output error: '{path}'")
+                assert alert["severity"] == "Critical"
+                assert alert["component"].startswith("/bridge/storage/worker-")
+        await client.request("file/write", path=str(tmp_path / "a"), data="goes on")
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/proc/self/mem", "Input/output error"),
+        pytest.param("/proc/kmsg", "Resource temporarily unavailable", marks=needs_kmsg),
+    ],
+)
+async def test_what_the_kernel_does_not_give_of_its_own_files_alerts_nobody(
+    bridge: Bridge, client: Client, path: str, said: str
+) -> None:
+    error = await failure(client, "file/read", path=path)
+    assert f"the kernel makes it up, and says: {said}" in str(error)
+    assert (error.code, error.data["category"], error.data["severity"]) == (-32602, "FileSystem", "Warning")
+    assert client.notes == []
+    assert actions(bridge) == []
+
+
+@pytest.mark.cell("FileSystem/Critical: first")
 async def test_a_disk_that_may_not_be_written_is_an_alert(client: Client, tmp_path: Path) -> None:
     """FileSystem/Critical: a file system that is mounted read-only."""
     disk = tmp_path / "disk"
@@ -267,19 +302,18 @@ async def test_a_file_that_stays_busy_is_said_to_be_after_three_retries(
 
 @pytest.mark.cell("FileSystem/Recoverable: then")
 async def test_what_can_not_be_read_any_more_is_answered_from_before_and_says_so(
-    bridge: Bridge, client: Client, tmp_path: Path
+    bridge: Bridge, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FileSystem/Recoverable, which no retry helps: the name leads to what the kernel refuses to read (EINVAL)."""
+    """FileSystem/Recoverable, which no retry helps: the name leads to what its file system refuses (EINVAL)."""
     path = tmp_path / "a"
     path.write_text("old")
     await settled(path)
     whole = await client.request("file/read", path=str(path))
     path.unlink()
-    path.symlink_to("/proc/self/attr/current")
-    refusing = await failure_of_reading("/proc/self/attr/current")
-    if refusing is None:
-        pytest.skip("this kernel has nothing that can't be read")
-    assert await client.request("file/read", path=str(path)) == {**whole, "cached": True, "stale": True}
+    with far_folder(tmp_path / "disk", monkeypatch) as disk:
+        disk.fail(errno.EINVAL)
+        path.symlink_to(disk.path / "a")
+        assert await client.request("file/read", path=str(path)) == {**whole, "cached": True, "stale": True}
     assert "Fallback" in actions(bridge)
     path.unlink()
     path.write_text("again")

@@ -10,13 +10,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ukemi import Reject
-from ukemi.actors.files import FileRead, FileState, FileStore
+from ukemi.actors.files import FileRead, FileState, FileStore, writing
 from ukemi.actors.files.at_once import MOST, look_up_at_once, read_at_once
 from ukemi.actors.files.reading import read_file
+from ukemi.actors.files.writing import write_file
 
 from .stores import as_nobody, in_the_past, limited, runtime_of, store_of
 
@@ -207,6 +209,44 @@ async def test_a_file_that_does_not_say_its_size_is_read_to_its_end_and_no_furth
     small = FileState(tmp_path / "records", most_bytes=10)
     with pytest.raises(OSError, match="File too large"):
         await read(small, "/proc/version")
+
+
+async def test_what_the_kernel_does_not_give_of_its_own_files_is_the_callers_matter(state: FileState) -> None:
+    async with runtime_of(state) as runtime:
+        store = store_of(runtime)
+        with pytest.raises(PermissionError, match="the kernel makes it up, and says: Input/output error"):
+            await store.call(FileStore.read, "/proc/self/mem")
+        assert runtime.ref("worker-1").stats().crashes == 0
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EAGAIN, errno.EINVAL, errno.ESRCH, errno.EROFS])
+@pytest.mark.parametrize("function", ["read", "write"])
+def test_any_error_of_the_kernels_own_files_is_the_callers_matter_and_of_no_others(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, function: str
+) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "read", fail)
+    monkeypatch.setattr(writing, "_replace", fail)
+    for path, kind in (("/proc/self/comm", PermissionError), (in_the_past(folder / "a"), OSError)):
+        with pytest.raises(kind) as caught:
+            if function == "read":
+                read_file(path, LIMIT)
+            else:
+                write_file(path, b"", tmp_path / "records", lambda: True)
+        assert caught.value.errno == (errno.EACCES if kind is PermissionError else number)
+        assert caught.value.filename == path
+
+
+def test_what_is_missing_here_is_not_the_kernels_files_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(OSError, match="Too many open files") as caught:
+        read_file("/proc/self/comm", LIMIT)
+    assert caught.value.errno == errno.EMFILE
 
 
 async def test_a_fifo_that_comes_between_two_looks_holds_nobody_up(
