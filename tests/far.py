@@ -109,6 +109,7 @@ def far_folder(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FarFolde
     aborts = threading.Timer(PATIENCE, far.abort)
     aborts.start()
     try:
+        path.stat()  # it has introduced itself then
         yield far
     finally:
         aborts.cancel()

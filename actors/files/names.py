@@ -9,7 +9,10 @@ import os
 def decode_path(path: str, encoding: str) -> str:
     """A path as Python has it, of one that came in a message. ValueError for what is none."""
     if encoding == "base64":
-        return os.fsdecode(base64.b64decode(path, validate=True))
+        try:
+            return os.fsdecode(base64.b64decode(path, validate=True))
+        except ValueError as error:
+            raise ValueError(f"path={path!r} is no base64: {error}") from None
     if encoding != "utf-8":
         raise ValueError(f'encoding={encoding!r} must be "utf-8" or "base64"')
     return path

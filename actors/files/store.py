@@ -24,6 +24,7 @@ from ..ref import Ref
 from .at_once import read_at_once
 from .cache import CacheStats
 from .content import Encoding, FileRead
+from .names import decode_path, encode_path
 from .state import FileState
 from .worker import FileWorker
 from .writing import sweep
@@ -59,7 +60,8 @@ class FileStore(Actor):
     is no file, too), OSError EFBIG of what is too large, ResourceExhausted where there is not the memory for it, or too
     much waits. What else can go wrong is the workers' to fail of.
 
-    A relative path is relative to this process's folder. A caller that goes away stops nothing.
+    A relative path is relative to this process's folder; one that is no UTF-8 is given as base64, which its
+    `path_encoding` says. A caller that goes away stops nothing.
     """
 
     def __init__(self, state: FileState, workers: Sequence[str]) -> None:
@@ -86,9 +88,9 @@ class FileStore(Actor):
     # --- messages
 
     @retryable
-    def read(self, path: str) -> FileRead:
+    def read(self, path: str, path_encoding: Encoding = "utf-8") -> FileRead:
         """What the file holds now. `stale` says that it can't be read, and that this is what it held before."""
-        path = _checked(path)
+        path = _checked(path, path_encoding)
         if path not in self._lines:
             content = self._cache.fresh(path)
             if content is not None:
@@ -101,13 +103,13 @@ class FileStore(Actor):
         return None  # type: ignore[return-value]  # answered later
 
     @retryable
-    def write(self, path: str, data: str, encoding: Encoding = "utf-8") -> None:
+    def write(self, path: str, data: str, encoding: Encoding = "utf-8", path_encoding: Encoding = "utf-8") -> None:
         """Replace what the file holds, or make it: as a whole, or not at all. Answered once it is on the disk.
 
         `data` is text, or the base64 of bytes; ValueError if it is neither. Mode and owner stay; of a symbolic link,
         what it leads to is written. After an error the file holds the old contents, or the new ones.
         """
-        self._ask(FileWorker.write, _checked(path), data, encoding)
+        self._ask(FileWorker.write, _checked(path, path_encoding), data, encoding)
 
     def stats(self) -> FileStats:
         """What the cache holds and how much is under way."""
@@ -135,7 +137,8 @@ class FileStore(Actor):
         if self._waiting >= MOST_WAITING:
             raise Reject(ResourceExhausted("reads and writes of files that wait", MOST_WAITING, self._waiting))
         self._waiting += 1
-        asked = _Asked(method, (path, *arguments), self.ctx.defer())
+        name, path_encoding = encode_path(path)
+        asked = _Asked(method, (name, *arguments, path_encoding), self.ctx.defer())
         line = self._lines.get(path)
         if line is not None:
             line.append(asked)
@@ -167,14 +170,17 @@ class FileStore(Actor):
         return self._idle.popleft()
 
 
-def _checked(path: str) -> str:
-    """The path, absolute. Rejects what can't be one."""
-    if path.startswith("/") and path.isascii() and "\0" not in path:
+def _checked(path: str, path_encoding: Encoding) -> str:
+    """The path, absolute, as Python has it. Rejects what can't be one."""
+    if path_encoding == "utf-8" and path.startswith("/") and path.isascii() and "\0" not in path:
         return path
-    if not path or "\0" in path:
-        raise Reject(ValueError(f"path={path!r} must be the name of a file, without NUL"))
     try:
-        os.fsencode(path)
+        decoded = decode_path(path, path_encoding)
+        if not decoded or "\0" in decoded:
+            raise ValueError(f"path={path!r} must be the name of a file, without NUL")
+        os.fsencode(decoded)
     except UnicodeEncodeError:
         raise Reject(ValueError(f"path={path!r} can't be the name of a file: it holds half a surrogate pair")) from None
-    return os.path.join(os.getcwd(), path)
+    except ValueError as error:
+        raise Reject(error) from None
+    return os.path.join(os.getcwd(), decoded)

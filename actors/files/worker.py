@@ -23,6 +23,7 @@ from ..resources.monitor import ResourceMonitor
 from ..resources.pressure import Resource
 from .cache import Found, Signature
 from .content import FileRead, bytes_of
+from .names import decode_path
 from .reading import CALLERS, Large, check_size, read_file
 from .state import FileState
 from .writing import write_file
@@ -65,7 +66,7 @@ class _Attempt:
 
 
 class FileWorker(Actor):
-    """One of a `FileStore`'s. Paths are absolute."""
+    """One of a `FileStore`'s. Paths are absolute, and in their `path_encoding`."""
 
     def __init__(self, state: FileState) -> None:
         self._state = state
@@ -73,8 +74,9 @@ class FileWorker(Actor):
 
     @retryable
     @falls_back_to("_last_known")
-    async def read(self, path: str) -> FileRead:
+    async def read(self, path: str, path_encoding: str) -> FileRead:
         """What the file holds."""
+        path = decode_path(path, path_encoding)
         found = await self._read(path, self._cache.signature(path))
         if found is None:
             cached = self._cache.confirmed(path)
@@ -95,9 +97,9 @@ class FileWorker(Actor):
         assert not isinstance(found, Large)
         return found
 
-    def _last_known(self, path: str) -> FileRead:
+    def _last_known(self, path: str, path_encoding: str) -> FileRead:
         """Answer from the cache why ever the file can't be read, and free it where memory is what is missing."""
-        content = self._cache.last_known(path)
+        content = self._cache.last_known(decode_path(path, path_encoding))
         self._free_memory()
         if content is None:
             raise self._failure()
@@ -105,15 +107,15 @@ class FileWorker(Actor):
 
     @retryable
     @falls_back_to("_write_last")
-    async def write(self, path: str, data: str, encoding: str) -> None:
+    async def write(self, path: str, data: str, encoding: str, path_encoding: str) -> None:
         """Replace what the file holds, or make it."""
-        await self._write(path, data, encoding)
+        await self._write(decode_path(path, path_encoding), data, encoding)
 
-    async def _write_last(self, path: str, data: str, encoding: str) -> None:
+    async def _write_last(self, path: str, data: str, encoding: str, path_encoding: str) -> None:
         """Nothing else can hold the data. Where memory was missing, try once more with what the cache has freed."""
         if not self._free_memory():
             raise self._failure()
-        await self._write(path, data, encoding)
+        await self._write(decode_path(path, path_encoding), data, encoding)
 
     async def _write(self, path: str, data: str, encoding: str) -> None:
         state = self._state

@@ -7,6 +7,7 @@ is quick (well below a millisecond), and answered in the turn in which it was as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
@@ -86,7 +87,10 @@ def _said(error: BaseException, kind: type | None) -> str:
 
 def _without_place(said: str) -> str:
     """A parameter's own name is in what is said; only what lies within one keeps its place."""
-    return said.removesuffix(" @ params")
+    text, at, place = said.rpartition(" @ params")
+    if not place:
+        return text
+    return text + at + re.sub(r"^\.(\w+)", lambda name: f".{_camel(name[1])}", place)
 
 
 def _text(value: Any, _: Any) -> str:

@@ -75,6 +75,19 @@ async def test_bytes_that_are_no_text_travel_as_base64(client: Client, tmp_path:
     assert (answer["data"], answer["encoding"]) == (data, "base64")
 
 
+async def test_a_file_whose_name_is_no_text_is_written_and_read_by_its_base64(client: Client, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff\xfe"
+    named = {"path": base64.b64encode(name).decode(), "pathEncoding": "base64"}
+    assert await client.request("file/write", **named, data="text") == {}
+    assert await trio.Path(os.fsdecode(name)).read_bytes() == b"text"
+    answer = await client.request("file/read", **named)
+    assert (answer["data"], answer["encoding"]) == ("text", "utf-8")
+    os.unlink(name)
+    error = await failure(client, "file/read", **named)
+    assert "No such file or directory" in str(error)
+    assert (error.code, error.data["severity"]) == (-32602, "Warning")
+
+
 async def test_reads_and_writes_of_a_file_are_done_in_the_order_in_which_they_were_asked(
     client: Client, tmp_path: Path
 ) -> None:
@@ -166,7 +179,10 @@ async def test_what_may_not_be_read_is_said_so(client: Client) -> None:
         ({"path": ""}, "path='' must be the name of a file"),
         ({"path": "a\0b"}, "must be the name of a file, without NUL"),
         ({"path": 7}, "7 must be a string"),
-        ({"path": "/tmp/x", "pth": 1}, "unknown parameter 'pth'; it takes: path"),
+        ({"path": "/tmp/x", "pth": 1}, "unknown parameter 'pth'; it takes: path, pathEncoding"),
+        ({"path": "/tmp/x", "pathEncoding": "base64"}, "path='/tmp/x' is no base64"),
+        ({"path": "YQBi", "pathEncoding": "base64"}, "must be the name of a file, without NUL"),
+        ({"path": "/tmp/x", "pathEncoding": "latin-1"}, "'latin-1' must be 'utf-8' or 'base64' @ params.pathEncoding"),
     ],
 )
 async def test_a_wrong_path_is_named(client: Client, params: dict[str, Any], said: str) -> None:

@@ -16,6 +16,7 @@ from ukemi import RECOVERY, ActorCrashed, ResourceExhausted, Runtime, child, sup
 from ukemi.actors.errors import HandlerTimeout
 from ukemi.actors.events import ActorStarted
 from ukemi.actors.files import FileCache, FileRead, FileState, FileStore
+from ukemi.actors.files.names import in_base64
 from ukemi.actors.files.store import MOST_WAITING
 from ukemi.actors.files.worker import LARGE
 from ukemi.actors.resources import Found, Resource, ResourceMonitor, Source
@@ -279,6 +280,21 @@ async def test_where_memory_is_missing_for_a_write_it_is_tried_with_what_the_cac
         await store.call("write", path, "new")
         assert quiet.cache.last_known(other) is None
         assert (folder / "a").read_text() == "new"
+
+
+async def test_a_file_whose_name_is_no_text_is_answered_from_the_cache_like_any_other(
+    state: FileState, folder: Path, disk: Disk
+) -> None:
+    path = in_the_past(folder / os.fsdecode(b"\xff"))
+    name = in_base64(path)
+    async with runtime_of(state) as runtime:
+        store = store_of(runtime)
+        assert (await store.call(FileStore.read, name, "base64")).data == "old"
+        disk.fail("read", OSError(errno.EINVAL, "Invalid argument"))
+        os.utime(path)
+        assert (await store.call(FileStore.read, name, "base64")).stale
+        await store.call(FileStore.write, name, "new", "utf-8", "base64")
+        assert (await store.call(FileStore.read, name, "base64")).data == "new"
 
 
 async def test_a_file_that_is_gone_is_not_answered_from_the_cache(
