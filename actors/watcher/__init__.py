@@ -25,8 +25,9 @@ Whoever wants to know calls `Watcher.add(path, recursive=True)`, which answers w
 the topic `/app/watcher/changed`, whose events are `Changed`.
 
 Read in this order: `changes` (what is told), `keeper`, `watcher` and `substitutes` (the actors), `snapshot` (what is
-known), `reconcile` (from what is known to what is there), `sources` (who says where to look) and its two, `inotify` and
-`portable`.
+known) and `found` (of one entry), `reconcile` (from what is known to what is there), `moves` (what was moved),
+`looking` (how the disk is asked) and `passes` (who waits for it), `sources` (who says where to look) and its two,
+`inotify` and `portable`.
 """
 
 from .changes import Change, Changed, ChangeKind

@@ -12,13 +12,10 @@ handles a bounded number of entries, and all steps together take time in proport
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from functools import partial
 
-import attrs
-
 from .changes import Change, ChangeKind
-from .found import Found, Identity
+from .found import Found
 from .looking import (
     SLICE,
     Steps,
@@ -31,20 +28,12 @@ from .looking import (
     names_in,
     place_of,
 )
+from .moves import Moves, New
 from .snapshot import Look, Node, Watch
 from .sources import Source
 
 STEP = 64
 """Entries looked at between two pauses."""
-
-
-@attrs.frozen
-class _New:
-    """An entry that is on disk and not in the snapshot."""
-
-    folder: Node
-    name: str
-    found: Found
 
 
 class Reconciliation:
@@ -63,13 +52,7 @@ class Reconciliation:
         """Folders that are to be looked into."""
         self._todo: list[tuple[Node, list[str]]] = []
         """Names in a folder that are to be looked at; the last ones first."""
-        self._gone: dict[Node, dict[Node, list[str]]] = {}
-        """The topmost of what is gone, each with what is to be looked at once it is found elsewhere."""
-        self._gone_lately: list[Node] = []
-        """Those of them that can't be found elsewhere yet."""
-        self._gone_by_identity: dict[Identity, Node] = {}
-        self._new: OrderedDict[Look, _New] = OrderedDict()
-        self._new_by_identity: dict[Identity, Look] = {}
+        self._moves = Moves()
         self._fresh: set[Node] = set()
         """Folders that were not attended to before."""
         self._count = 0
@@ -77,30 +60,31 @@ class Reconciliation:
     def steps(self) -> Steps[None]:
         """Do it. Raises OSError for what is neither gone nor denied, and what the source raises."""
         watch = self.watch
-        self._all = watch.everything or watch.adrift
-        yield from self._take_bearings()
-        self._moved, self._looks = watch.moved, watch.looks
+        is_adrift, self._all = watch.adrift, watch.everything or watch.adrift
+        self._moves.known, self._looks = watch.moved, watch.looks
         watch.moved, watch.looks, watch.everything, watch.adrift = set(), {}, False, False
+        yield from self._take_bearings(is_adrift=is_adrift)
         kind = _kind(watch.root)
         yield from self._gather_looks()
-        while self._into or self._todo or self._new:
-            if self._gone_lately:
-                yield from self._note_gone(self._gone_lately.pop())
+        moves = self._moves
+        while self._into or self._todo or moves.new:
+            if moves.gone_lately:
+                yield from self._note_gone(moves.gone_lately.pop())
             elif self._into:
                 yield from self._look_into(self._into.pop())
-            elif self._todo and (self._tells or not self._new):
+            elif self._todo and (self._tells or not moves.new):
                 yield from self._look_at_some()
             else:
-                for look in self._chain(next(iter(self._new))):
-                    yield from self._place(self._new.pop(look))
+                for look in moves.next_to_place():
+                    yield from self._place(moves.new.pop(look))
                     yield from self._pause()
-        for node in list(self._gone):
+        for node in list(moves.gone):
             if not node.is_dead:
                 yield from self._delete(node)
         if _kind(watch.root) != kind:
             watch.adrift = True  # a file is watched in another way than a folder
 
-    def _take_bearings(self) -> Steps[None]:
+    def _take_bearings(self, *, is_adrift: bool) -> Steps[None]:
         """Find out where the path leads to, and have the source tell when that changes."""
         watch = self.watch
         if watch.place is None or self._all:
@@ -108,7 +92,7 @@ class Reconciliation:
         else:
             watch.place = place_of(watch.path, watch.place.real)
         self._place_on_disk = watch.place
-        if watch.adrift and self._source is not None:
+        if is_adrift and self._source is not None:
             yield from self._source.anchor(watch)
 
     def _gather_looks(self) -> Steps[None]:
@@ -144,9 +128,9 @@ class Reconciliation:
             self._todo.pop()
         if folder.is_dead or folder.children is None:
             return
-        gone_with = self._gone_with(folder)
+        gone_with = self._moves.gone_with(folder)
         if gone_with is not None:
-            self._gone[gone_with].setdefault(folder, []).extend(names)
+            self._moves.wait_for(gone_with, folder, names)
             return
         above = folder.path
         paths = [os.path.join(above, name) for name in names]
@@ -181,30 +165,20 @@ class Reconciliation:
             self._keep(known, found)
             return
         if known is not None:
-            self._is_gone(known)
+            self._moves.is_gone(known)
         if found is not None:
-            self._is_new(_New(folder, name, found))
+            self._moves.is_new(New(folder, name, found))
         was_attended = not folder.is_top and folder not in self._fresh
         if (known or found) and was_attended and (folder, name) not in self._looks:
             self.surprises.append((folder, name))
-
-    def _gone_with(self, node: Node) -> Node | None:
-        """What is gone and has taken this along."""
-        if not self._gone:
-            return None
-        above: Node | None = node
-        while above is not None:
-            if above in self._gone:
-                return above
-            above = above.parent
-        return None
 
     def _keep(self, node: Node, found: Found) -> None:
         """It is where it was."""
         before, node.found = node.found, found
         assert before is not None
         is_changed = found != before and (
-            found.content != before.content or (found.changed != before.changed and found.identity not in self._moved)
+            found.content != before.content
+            or (found.changed != before.changed and found.identity not in self._moves.known)
         )
         if self._is_written(node) or is_changed:
             self._tell(ChangeKind.MODIFIED, node)
@@ -232,11 +206,11 @@ class Reconciliation:
         """Have all that is in a folder, or was, looked at. It is attended to first, so that nothing slips through."""
         if node.is_dead:
             return
-        gone_with = self._gone_with(node)
+        gone_with = self._moves.gone_with(node)
         if gone_with is not None:
             self.watch.blind[node] = None
             assert node.parent is not None
-            self._gone[gone_with].setdefault(node.parent, []).append(node.name)
+            self._moves.wait_for(gone_with, node.parent, [node.name])
             return
         path, far = node.path, self._is_far(node)
         try:
@@ -270,62 +244,22 @@ class Reconciliation:
             self._todo.append((node, sorted(names, reverse=True) if len(names) <= SLICE else list(names)))
         yield from self._pause()
 
-    def _is_gone(self, node: Node) -> None:
-        self._gone[node] = {}
-        self._gone_lately.append(node)
-
     def _note_gone(self, node: Node) -> Steps[None]:
         """From now on what was in it is recognized where it is found."""
         for each in node.subtree():
-            if each.found is not None:
-                self._gone_by_identity[each.found.identity] = each
+            self._moves.can_be_found(each)
             yield from self._pause()
-
-    def _is_new(self, new: _New) -> None:
-        look = (new.folder, new.name)
-        self._new[look] = new
-        self._new_by_identity.setdefault(new.found.identity, look)
 
     # --- give each its place
 
-    def _chain(self, look: Look) -> list[Look]:
-        """The new entry, behind those that first have to take away what is in its place; a circle is cut."""
-        chain = {look: None}
-        while True:
-            folder, name = look
-            occupant = (folder.children or {}).get(name)
-            if occupant is None or occupant.found is None:
-                break
-            claim = self._new_by_identity.get(occupant.found.identity)
-            if claim is None or claim not in self._new or claim in chain:
-                break
-            if self._moved_to(self._new[claim]) is not occupant:
-                break
-            look = claim
-            chain[look] = None
-        return list(chain)[::-1]
-
-    def _moved_to(self, new: _New) -> Node | None:
-        """What has been moved to this place, of what is gone.
-
-        An inode's number may have passed to another, so it has to be known that it was moved, or to be unchanged.
-        """
-        node = self._gone_by_identity.get(new.found.identity)
-        if node is None or node.is_dead or node.found is None or self._gone_with(node) is None:
-            return None
-        if new.folder.is_within(node):
-            return None
-        is_same = node.found.written == new.found.written and node.found.content == new.found.content
-        return node if is_same or node.found.identity in self._moved else None
-
-    def _place(self, new: _New) -> Steps[None]:
+    def _place(self, new: New) -> Steps[None]:
         if new.folder.is_dead or new.folder.children is None:
             return
-        gone_with = self._gone_with(new.folder)
+        gone_with = self._moves.gone_with(new.folder)
         if gone_with is not None:
-            self._gone[gone_with].setdefault(new.folder, []).append(new.name)
+            self._moves.wait_for(gone_with, new.folder, [new.name])
             return
-        node, occupant = self._moved_to(new), new.folder.children.get(new.name)
+        node, occupant = self._moves.source_of(new), new.folder.children.get(new.name)
         if occupant is not None and occupant is node:
             yield from self._is_back(occupant)
             self._keep(occupant, new.found)
@@ -342,7 +276,7 @@ class Reconciliation:
         else:
             self._create(new)
 
-    def _create(self, new: _New) -> None:
+    def _create(self, new: New) -> None:
         assert new.folder.children is not None
         node = Node(self.watch, new.folder, new.name, new.found)
         new.folder.children[new.name] = node
@@ -352,13 +286,13 @@ class Reconciliation:
             self._fresh.add(node)
             self._into.append(node)
 
-    def _replace(self, node: Node, new: _New) -> Steps[None]:
+    def _replace(self, node: Node, new: New) -> Steps[None]:
         yield from self._is_back(node)
         node.found = new.found
         self._tell(ChangeKind.MODIFIED, node)
 
-    def _move(self, node: Node, new: _New) -> Steps[None]:
-        source, parent, gone_with = node.path, node.parent, self._gone_with(node)
+    def _move(self, node: Node, new: New) -> Steps[None]:
+        source, parent, gone_with = node.path, node.parent, self._moves.gone_with(node)
         assert parent is not None
         assert parent.children is not None
         assert new.folder.children is not None
@@ -376,9 +310,9 @@ class Reconciliation:
     def _is_back(self, node: Node, gone_with: Node | None = None) -> Steps[None]:
         """It is not gone after all, as was what had taken it along: what is in it can be looked at."""
         if gone_with is None or gone_with is node:
-            self._todo.extend(self._gone.pop(node, {}).items())
+            self._todo.extend(self._moves.gone.pop(node, {}).items())
             return
-        waiting = self._gone.get(gone_with)
+        waiting = self._moves.gone.get(gone_with)
         if not waiting or node.children is None:
             return
         for each in node.subtree():
@@ -388,7 +322,7 @@ class Reconciliation:
 
     def _delete(self, node: Node, *, quietly: bool = False) -> Steps[None]:
         """It is gone, and all that was in it; the innermost is told first."""
-        self._gone.pop(node, None)
+        self._moves.gone.pop(node, None)
         for each in node.innermost_first():
             if self._source is not None and each.children is not None:
                 self._source.forget(each)

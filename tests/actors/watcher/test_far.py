@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import trio
 
 from ukemi.actors.events import ActorStarted
 from ukemi.actors.watcher import NoSuchWatch, PollingWatcher, Watcher, Watches
+from ukemi.actors.watcher.reconcile import Reconciliation
+from ukemi.actors.watcher.snapshot import Watch
 
 from ...expecting import PATIENCE, expecting
 from ...far import FarFolder, far_folder
@@ -116,6 +119,30 @@ async def test_a_server_that_is_gone_is_no_failure_of_the_watcher(far: FarFolder
                 await trio.lowlevel.checkpoint()
         (near / "a").touch()
         await hears(it, near / "a")
+
+
+def jobs_of(watch: Watch) -> Iterator[None]:
+    """One pass; a pause before each of its jobs is done."""
+    steps = Reconciliation(watch, None).steps()
+    job = next(steps, None)
+    with suppress(StopIteration):
+        while True:
+            yield
+            job = steps.send(job() if job is not None else None)
+
+
+def test_a_way_that_changes_while_a_server_is_asked_where_it_leads_is_followed_again(far: FarFolder) -> None:
+    watch = Watch("w", str(far.path), False)
+    while watch.is_dirty:
+        for _ in jobs_of(watch):
+            pass
+    watch.everything = True
+    one = jobs_of(watch)
+    next(one)
+    watch.adrift = True
+    for _ in one:
+        pass
+    assert watch.adrift
 
 
 async def test_what_is_mounted_below_what_is_near_is_asked_in_a_thread(far: FarFolder, near: Path) -> None:
