@@ -23,8 +23,8 @@ from ...expecting import PATIENCE
 from .disk import carried_out, listing
 from .watching import watching
 
-MANY = 6_000
-LARGEST_STEP = 12_000
+MANY = 3_000
+LARGEST_STEP = 9_000
 """Calls of functions in one step."""
 FOR_EACH = 120
 """Calls of functions for each entry."""
