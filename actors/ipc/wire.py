@@ -135,9 +135,13 @@ class Wire:
             raise trio.BrokenResourceError(f"socket connection broken: {error}") from error
 
     async def room(self) -> None:
-        """Wait while more than `HIGH_WATER` waits to be sent, until it is half of that. No checkpoint otherwise."""
-        if self._unsent_bytes > HIGH_WATER:
-            self._room = trio.Event()
+        """Wait while more than `HIGH_WATER` waits to be sent, until it is half of that. No checkpoint otherwise.
+
+        Any number of tasks may wait.
+        """
+        while self._unsent_bytes > HIGH_WATER:
+            if self._room.is_set():
+                self._room = trio.Event()
             await self._room.wait()
 
     async def flush(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import Any
 
 from ...actors.ipc.framing import frame
@@ -47,7 +48,7 @@ class Backlog:
 
     def bytes_after(self, seq: int) -> int:
         """Bytes of those that came after this one and are kept."""
-        return sum(len(self.frame(each)) for each in range(max(seq + 1, self.first_seq), self.last_seq + 1))
+        return sum(map(len, islice(reversed(self._kept), max(0, self.last_seq - seq))))
 
     def gap_after(self, seq: int) -> tuple[int, int] | None:
         """The first and the last number of those after this one that are gone for good, if any are."""

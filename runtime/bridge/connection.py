@@ -62,8 +62,8 @@ class Connection(Actor):
         self._wire = Wire(stream)
         self._sessions_path = sessions
         self._session: Ref[ClientSession] | None = None
-        self._notes = 0
-        """Bytes of notifications that were told, and are not yet acknowledged to the session."""
+        self._told = 0
+        """Bytes that were told, and are not yet acknowledged to the session."""
         self._to_acknowledge = trio.Event()
         self._is_shut_down = False
         """It was asked for `shutdown`: nothing but `exit` is to come."""
@@ -96,12 +96,12 @@ class Connection(Actor):
 
     # --- messages
 
-    def tell(self, data: bytes, notes: int = 0) -> None:
-        """Send frames to the client, so many bytes of them notifications. Fails with SlowPeer if it does not read."""
+    def tell(self, data: bytes) -> None:
+        """Send frames to the client. Fails with SlowPeer if it does not read."""
         self._wire.send_frames(data)
         self._last_used = trio.current_time()
-        self._notes += notes
-        if self._notes >= WINDOW // 4:
+        self._told += len(data)
+        if self._told >= WINDOW // 4:
             self._to_acknowledge.set()
 
     def leave(self) -> None:
@@ -146,14 +146,14 @@ class Connection(Actor):
             self.ctx.stop()  # the client has gone: that is how connections end
 
     async def _acknowledge(self) -> None:
-        """Tell the session of notifications that have gone out; a good many at a time."""
+        """Tell the session of what has gone out; a good many bytes at a time."""
         while True:
             await self._to_acknowledge.wait()
             self._to_acknowledge = trio.Event()
             await self._wire.room()
-            notes, self._notes = self._notes, 0
+            told, self._told = self._told, 0
             if self._session is not None:
-                await pass_on(self._session, ClientSession.acknowledge, self._me, notes)
+                await pass_on(self._session, ClientSession.acknowledge, self._me, told)
 
     # --- what comes in
 

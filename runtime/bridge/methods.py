@@ -38,22 +38,27 @@ class Method:
     """Whether it is answered at once: its handler is no coroutine."""
     queue: str
     """Which requests these are: those of one queue are run in order, as far as `in_order` says."""
+    only_reads: bool
+    """Whether it changes nothing, and takes no long: asked again, it is run again in place of keeping what it gave; and
+    no more of them are run than their answers can go out."""
 
 
 METHODS: dict[str, Method] = {}
 
 
 def method(
-    name: str, parameters: type[P], *, in_order: str | None = None, queue: str | None = None
+    name: str, parameters: type[P], *, in_order: str | None = None, queue: str | None = None, only_reads: bool = False
 ) -> Callable[[Callable[[ClientSession, P], Any]], Callable[[ClientSession, P], Any]]:
     """Declare a method; `in_order` is of those that are not quick, which are in order anyway.
 
-    The `queue` is by default that of all whose names begin alike: `terminal` for `terminal/execute`.
+    The `queue` is by default that of all whose names begin alike: `terminal` for `terminal/execute`. One that
+    `only_reads` changes nothing, and is soon done.
     """
 
     def declare(handler: Callable[[ClientSession, P], Any]) -> Callable[[ClientSession, P], Any]:
         waits_in = queue or name.partition("/")[0]
-        METHODS[name] = Method(name, parameters, handler, in_order, not iscoroutinefunction(handler), waits_in)
+        is_quick = not iscoroutinefunction(handler)
+        METHODS[name] = Method(name, parameters, handler, in_order, is_quick, waits_in, only_reads)
         return handler
 
     return declare

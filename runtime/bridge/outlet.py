@@ -1,9 +1,10 @@
-"""`Outlet`: what goes to a client over its main connection, in which order, and how much of it at a time.
+"""`Outlet`: what goes to a client over one of its connections, in which order, and how much of it at a time.
 
 Notifications go out in the order of their numbers, and an answer behind all that came before it. No more than `WINDOW`
-bytes of notifications are under way: what comes on top stays in the backlog until the connection has acknowledged some.
-So a client that reads slowly holds up nobody, and costs no more than its backlog; one that falls so far behind that the
-backlog no longer has what comes next is lost, and has to come back.
+bytes, and the message that passes them, are under way: what comes on top waits until the connection has acknowledged
+some, notifications in the backlog, answers here. So a client that reads slowly holds up nobody, and costs no more than
+its backlog and the answers that are made for it; one that falls so far behind that the backlog no longer has what comes
+next is lost, and has to come back. A connection that has joined a session has a backlog in which nothing ever is.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from ...actors.ref import Ref
 from .backlog import Backlog
 
 WINDOW = 1024 * 1024
-"""Bytes of notifications that may be under way to a client."""
+"""Bytes that may be under way to a client."""
 PIECE = 64 * 1024
-"""Bytes of notifications after which a piece goes out."""
+"""Bytes after which a piece goes out."""
 
 
 @attrs.frozen
@@ -28,18 +29,17 @@ class Piece:
     """Frames that go out together."""
 
     data: bytes
-    notes: int
-    """Bytes of notifications among them, which the connection is to acknowledge."""
     released: list[Callable[[], object]]
     """To be called once it was handed over."""
 
 
 @attrs.frozen
 class _Held:
-    """An answer that has to wait for the notifications before it."""
+    """An answer that has to wait its turn."""
 
     behind: int
-    data: bytes
+    frame: Callable[[], bytes]
+    size: int
     release: Callable[[], object] | None
 
 
@@ -48,7 +48,7 @@ class Outlet:
 
     def __init__(self, backlog: Backlog, window: int = WINDOW) -> None:
         self.connection: Ref[Any] | None = None
-        """The main connection, if there is one."""
+        """Where all of it goes, if there is such."""
         self._backlog = backlog
         self._window = window
         self._told = 0
@@ -57,8 +57,9 @@ class Outlet:
         """Of what the backlog has had, up to there."""
         self._under_way = 0
         self._held: deque[_Held] = deque()
+        self._held_bytes = 0
 
-    def open(self, connection: Ref[Any], last_seq: int) -> tuple[int, int] | None:
+    def open(self, connection: Ref[Any], last_seq: int = 0) -> tuple[int, int] | None:
         """Let all that comes after `last_seq` go out over this connection; the gap, if there is one."""
         gap = self._backlog.gap_after(last_seq)
         self.close()
@@ -71,6 +72,7 @@ class Outlet:
         """There is no connection any more: answers that were to go out over it are lost."""
         self.connection = None
         self._under_way = 0
+        self._held_bytes = 0
         held, self._held = self._held, deque()
         for each in held:
             if each.release is not None:
@@ -91,31 +93,51 @@ class Outlet:
         """Whether what comes next is no longer kept."""
         return self.connection is not None and self._told + 1 < self._backlog.first_seq
 
-    def hold(self, data: bytes, release: Callable[[], object] | None = None) -> None:
-        """Let an answer go out behind all notifications that there are now."""
-        self._held.append(_Held(self._backlog.last_seq, data, release))
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer has to wait its turn."""
+        return self.is_behind or bool(self._held) or self._under_way >= self._window
 
-    def acknowledge(self, notes: int) -> None:
-        """The connection has sent so many bytes of notifications."""
-        self._under_way = max(0, self._under_way - notes)
+    @property
+    def is_full(self) -> bool:
+        """Whether so many answers wait that no further requests should be taken."""
+        return self._held_bytes >= self._window
+
+    def hold(self, frame: Callable[[], bytes], size: int, release: Callable[[], object] | None = None) -> None:
+        """Let an answer go out behind all notifications that there are now, and all answers before it.
+
+        It is made then, and has about so many bytes.
+        """
+        self._held.append(_Held(self._backlog.last_seq, frame, size, release))
+        self._held_bytes += size
+
+    def sent(self, size: int) -> None:
+        """So many bytes have gone to the connection by another way."""
+        self._under_way += size
+
+    def acknowledge(self, size: int) -> None:
+        """The connection has sent so many bytes, or they are about to go."""
+        self._under_way = max(0, self._under_way - size)
 
     def take(self) -> Piece | None:
         """What is to go out now; None where nothing is, or nothing more may be under way."""
         parts: list[bytes] = []
         released: list[Callable[[], object]] = []
-        notes = 0
-        while True:
-            while self._held and self._held[0].behind <= self._told:
+        size = 0
+        while size < PIECE and self._under_way < self._window:
+            if self._held and self._held[0].behind <= self._told:
                 held = self._held.popleft()
-                parts.append(held.data)
+                self._held_bytes -= held.size
                 if held.release is not None:
                     released.append(held.release)
-            if not self.is_behind or self._under_way >= self._window or notes >= PIECE:
+                frame = held.frame()
+            elif self.is_behind:
+                frame = self._backlog.frame(self._told + 1)
+                self._told += 1
+                self.told_bytes += len(frame)
+            else:
                 break
-            note = self._backlog.frame(self._told + 1)
-            self._told += 1
-            self.told_bytes += len(note)
-            self._under_way += len(note)
-            notes += len(note)
-            parts.append(note)
-        return Piece(b"".join(parts), notes, released) if parts else None
+            size += len(frame)
+            self._under_way += len(frame)
+            parts.append(frame)
+        return Piece(b"".join(parts), released) if parts else None

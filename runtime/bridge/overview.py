@@ -31,19 +31,19 @@ UP = ("running", "starting")
 # --- the methods
 
 
-@method("runtime/ping", Nothing)
+@method("runtime/ping", Nothing, only_reads=True)
 def ping(session: ClientSession, _: Nothing) -> dict[str, Any]:
     """Nothing but an answer, to see whether and how soon there is one."""
     return {}
 
 
-@method("runtime/tree", Nothing)
+@method("runtime/tree", Nothing, only_reads=True)
 def tree(session: ClientSession, _: Nothing) -> dict[str, Any]:
     """The running tree, as of now."""
     return attrs.asdict(_tree_of(session))
 
 
-@method("runtime/features", Nothing)
+@method("runtime/features", Nothing, only_reads=True)
 def features(session: ClientSession, _: Nothing) -> dict[str, Any]:
     """Each feature, in dependency order, and the quality level."""
     degradation, now = Degradation.of(session.system), session.system.now()
@@ -60,7 +60,7 @@ class OneOperation:
     operation: str | None = None
 
 
-@method("runtime/metrics", OneOperation)
+@method("runtime/metrics", OneOperation, only_reads=True)
 def metrics(session: ClientSession, asked: OneOperation) -> dict[str, Any]:
     """How often operations were carried out, how often they failed, and how long they took."""
     known = Metrics.of(session.system)
@@ -74,7 +74,7 @@ def metrics(session: ClientSession, asked: OneOperation) -> dict[str, Any]:
     return {"operations": [_operation_data(stats)]}
 
 
-@method("runtime/health", Nothing)
+@method("runtime/health", Nothing, only_reads=True)
 def health(session: ClientSession, _: Nothing) -> dict[str, Any]:
     """How well all is, in one number, and what is not."""
     system, now, nodes = session.system, session.system.now(), list(_tree_of(session).walk())

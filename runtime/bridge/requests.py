@@ -18,10 +18,12 @@ from ...actors.errors import ResourceExhausted
 from ...actors.ipc.jsonrpc import Code, Request, RpcError
 from ...actors.ref import Ref
 from ..metrics import Metrics
+from .allowance import Allowance, Share
 from .answers import Answer, Answers
 from .delivery import pass_on
 from .failures import EXPECTED, as_rpc_error, failure_data, is_failure
 from .methods import METHODS, Method, parameters_of
+from .turns import Turn, Turns
 
 if TYPE_CHECKING:
     from .session import ClientSession
@@ -36,26 +38,23 @@ Asker: TypeAlias = "tuple[Ref[Any], int | str]"
 
 
 @attrs.define(eq=False)
-class _UnderWay:
-    """A request that is run: who waits for it, and how to cancel it."""
+class UnderWay:
+    """A request that is run: what it is, who waits for it, and how to cancel it."""
 
+    key: str
+    method: Method
+    params: dict[str, Any]
     askers: list[Asker]
-    scope: trio.CancelScope
     asked: bytes
-    """The digest of what is asked; empty where the answer need not be kept."""
-
-
-_OVER = trio.Event()
-_OVER.set()
-
-
-@attrs.define(eq=False)
-class _Turn:
-    """When a request is run: once the one before it, of the same place, is over."""
-
-    place: str
-    before: trio.Event
-    over: trio.Event = attrs.field(factory=trio.Event)
+    """The digest of what is asked; empty where it has no key of its own."""
+    is_kept: bool
+    """Whether its answer has to be kept."""
+    turn: Turn | None
+    """When it is run, if in order."""
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Of its task."""
+    share: Share | None = None
+    """What its answer takes of all that may be made, if it may be large."""
 
 
 class Requests:
@@ -63,17 +62,18 @@ class Requests:
 
     def __init__(self, session: ClientSession) -> None:
         self._session = session
-        self._under_way: dict[str, _UnderWay] = {}
+        self._under_way: dict[str, UnderWay] = {}
         self._asked: dict[Asker, str] = {}
         """Who waits for an answer, and for which request under way."""
-        self._turns: dict[str, _Turn] = {}
-        """Of the requests that are run in order, the last."""
+        self._turns = Turns()
+        self._allowance = Allowance()
         self._answers = Answers()
         self._metrics = Metrics.of(session.system)
         self._clock = session.system.clock
 
     def begin(self, asker: Asker, request: Request) -> Answer | None:
-        """Answer a request at once, or begin to run it. One whose `requestKey` is known is not run again.
+        """Answer a request at once, or begin to run it. One whose `requestKey` is known is not run again, unless it
+        only reads.
 
         An id whose answer is outstanding on its connection, and a key that was another request's, are the client's
         error.
@@ -88,23 +88,34 @@ class Requests:
         connection, id = asker
         return self._start(f"{connection.name}:{id!r}", asker, method, params, b"")
 
-    def cancel(self, asker: Asker) -> str | None:
-        """Give up what somebody has asked; its key, by which it is then to be finished. None: it is not under way."""
+    def cancel(self, asker: Asker) -> UnderWay | None:
+        """Give up what somebody has asked; it is then to be finished. None: it is not under way."""
         key = self._asked.get(asker)
-        if key is not None:
-            self._under_way[key].scope.cancel()
-        return key
-
-    def finished(self, key: str, answer: Answer) -> list[Asker] | None:
-        """A request has ended: who is to be told. None if it was cancelled, and all were told before."""
-        request = self._under_way.pop(key, None)
-        if request is None:
+        if key is None:
             return None
+        request = self._under_way[key]
+        request.scope.cancel()
+        return request
+
+    def finished(self, request: UnderWay, answer: Answer) -> list[Asker] | None:
+        """A request has ended: who is to be told. None if it was given up, and all were told before."""
+        if self._under_way.get(request.key) is not request:
+            return None
+        del self._under_way[request.key]
         for asker in request.askers:
             del self._asked[asker]
-        if request.asked:
-            self._answers.keep(key, request.asked, answer)
+        if request.is_kept:
+            self._answers.keep(request.key, request.asked, answer)
         return request.askers
+
+    def left(self, connection: Ref[Any]) -> None:
+        """A connection has ended: nobody waits there any more. What only reads, and nobody waits for, is given up."""
+        for asker in [asker for asker in self._asked if asker[0] == connection]:
+            request = self._under_way[self._asked.pop(asker)]
+            request.askers.remove(asker)
+            if not request.askers and request.method.only_reads:
+                del self._under_way[request.key]
+                request.scope.cancel()
 
     def are_waited_for_at(self, connection: Ref[Any]) -> bool:
         """Whether a request that came over this connection is under way."""
@@ -116,7 +127,7 @@ class Requests:
         self._answers.forget(names)
         for name in names:
             if name in self._under_way:
-                self._under_way[name].asked = b""
+                self._under_way[name].is_kept = False
 
     def free_memory(self) -> int:
         """Let go of the answers, but not of their keys; how many bytes that were."""
@@ -149,7 +160,8 @@ class Requests:
         if method is not None and not method.is_quick:
             return self._start(key, asker, method, params, asked)
         answer = self._answer_at_once(request.method, method, params)
-        self._answers.keep(key, asked, answer)
+        if method is not None and not method.only_reads:
+            self._answers.keep(key, asked, answer)
         return answer
 
     def _answer_at_once(self, name: str, method: Method | None, params: dict[str, Any]) -> Answer:
@@ -169,33 +181,46 @@ class Requests:
         return answer
 
     def _start(self, key: str, asker: Asker, method: Method, params: dict[str, Any], asked: bytes) -> Answer | None:
-        """Run it as a task."""
+        """Run it as a task. `asked` is its digest, if it has a key of its own."""
         if len(self._asked) >= MOST_UNDER_WAY:
             return self._too_many()
-        scope = self._session.ctx.start_task(self._run, method, params, key, self._turn(method, params))
-        self._under_way[key] = _UnderWay([asker], scope, asked)
+        is_kept = bool(asked) and not method.only_reads
+        request = UnderWay(key, method, params, [asker], asked, is_kept, self._turn(method, params))
+        request.scope = self._session.ctx.start_task(self._run, request)
+        self._under_way[key] = request
         self._asked[asker] = key
         return None
 
-    async def _run(self, method: Method, params: dict[str, Any], key: str, turn: _Turn) -> None:
-        begun = self._clock()
+    async def _run(self, request: UnderWay) -> None:
         try:
-            answer = await self._answer_to(method, params, turn)
+            answer = await self._answer_in_turn(request)
+            await pass_on(self._session.ctx.ref, "finish", request, answer)  # behind what was printed before
+        except BaseException:
+            if request.share is not None:
+                request.share.give_back()
+            raise
+
+    async def _answer_in_turn(self, request: UnderWay) -> Answer:
+        begun, name = self._clock(), request.method.name
+        try:
+            answer = await self._answer_to(request)
         except Exception:
-            self._metrics.record(method.name, self._clock() - begun, ok=False)
+            self._metrics.record(name, self._clock() - begun, ok=False)
             raise
         finally:
-            turn.over.set()
-            if self._turns.get(turn.place) is turn:
-                del self._turns[turn.place]
-        self._metrics.record(method.name, self._clock() - begun, not is_failure(answer.error))
-        await pass_on(self._session.ctx.ref, "finish", key, answer)  # behind what was printed before
+            if request.turn is not None:
+                self._turns.leave(request.turn)
+        self._metrics.record(name, self._clock() - begun, not is_failure(answer.error))
+        return answer
 
-    async def _answer_to(self, method: Method, params: dict[str, Any], turn: _Turn) -> Answer:
+    async def _answer_to(self, request: UnderWay) -> Answer:
         try:
-            await turn.before.wait()
-            parameters = parameters_of(method.name, params)
-            return self._answer_with(await method.handler(self._session, parameters))
+            if request.turn is not None:
+                await request.turn.has_come.wait()
+            if request.method.only_reads:
+                request.share = await self._allowance.take()
+            parameters = parameters_of(request.method.name, request.params)
+            return self._answer_with(await request.method.handler(self._session, parameters))
         except EXPECTED as error:
             return Answer(error=as_rpc_error(error, self._path))
 
@@ -205,14 +230,12 @@ class Requests:
             return answer
         return Answer(error=as_rpc_error(answer.error, self._path), told=answer.told)
 
-    def _turn(self, method: Method, params: dict[str, Any]) -> _Turn:
-        """Behind the last request that this one must not overtake."""
-        if method.in_order is None:
-            return _Turn("", _OVER)
-        place = f"{method.queue} {method.in_order} {params.get(method.in_order)!r}"
-        last = self._turns.get(place)
-        turn = self._turns[place] = _Turn(place, last.over if last is not None else _OVER)
-        return turn
+    def _turn(self, method: Method, params: dict[str, Any]) -> Turn | None:
+        """Behind the requests that this one must not overtake."""
+        place = params.get(method.in_order) if method.in_order is not None else None
+        if not isinstance(place, str):
+            return None  # what has to have one, and has none, will be refused
+        return self._turns.take(f"{method.queue} {method.in_order} {place}")
 
     def _too_many(self) -> Answer:
         said = f"{len(self._asked)} requests of this session are under way, at most {MOST_UNDER_WAY} may be"

@@ -37,14 +37,15 @@ from ...supervisors.alerts import ALERTS, AlertRaised
 from ...supervisors.degradation import FEATURES, FeatureDegraded, FeatureRestored, QualityChanged
 from ...supervisors.dynamic import DynamicSupervisor
 from . import file_methods, overview, terminal_methods  # noqa: F401  (they declare methods)
+from .allowance import Share
 from .answers import Answer
 from .backlog import Backlog
 from .delivery import pass_on
 from .failures import cancelled
-from .outlet import Outlet
+from .outlet import PIECE, Outlet
 from .overview import alert_data, change_data
 from .pacing import BEHIND, EVERY, FOR, Pacing
-from .requests import Requests
+from .requests import Requests, UnderWay
 from .watch_methods import ClientWatches, changes_data
 
 FREE_MEMORY = "ukemi.bridge.free_memory"
@@ -69,6 +70,9 @@ class ClientSession(Actor):
         self._lives_on = lives_on
         self._backlog = Backlog()
         self._outlet = Outlet(self._backlog)
+        """To the main connection."""
+        self._joined: dict[Ref[Any], Outlet] = {}
+        """To the others."""
         self._requests: Requests
         self._farewell: Any = None
         self._followed: set[str] = set()
@@ -87,10 +91,14 @@ class ClientSession(Actor):
         self.ctx.subscribe(FREE_MEMORY, self.free_memory)
 
     def on_down(self, down: Down) -> None:
-        """A connection has ended; wait for another, if it was the main one."""
-        if down.ref == self._outlet.connection:
+        """A connection has ended; wait for another, if it was the last."""
+        connection = down.ref
+        self._requests.left(connection)
+        if connection in self._joined:
+            self._joined.pop(connection).close()
+        elif connection == self._outlet.connection:
             self._outlet.close()
-            self._expect_client()
+        self._expect_client()
 
     # --- for the methods
 
@@ -153,23 +161,25 @@ class ClientSession(Actor):
 
         It takes the place of the one before, which ends: its client has come back, or has opened a second by mistake.
         """
-        if self._farewell is not None:
-            self._farewell.cancel()
-            self._farewell = None
         before = self._outlet.connection
         if before is not None:
             await pass_on(before, "leave")
         gap = self._outlet.open(connection, last_seq)
-        self.ctx.monitor(connection)
-        await self._greet(connection, request, gap)
-        await self._tell_what_waits()
+        await self._greet(self._outlet, connection, request, gap)
+        await self._tell_what_waits(self._outlet)
 
     @local
     async def join(self, connection: Ref[Any], request: Request) -> None:
         """Answer `initialize` of a further connection, which is told answers only, to its own requests."""
-        await self._greet(connection, request, None)
+        outlet = self._joined[connection] = Outlet(Backlog())
+        outlet.open(connection)
+        await self._greet(outlet, connection, request, None)
 
-    async def _greet(self, connection: Ref[Any], request: Request, gap: tuple[int, int] | None) -> None:
+    async def _greet(self, outlet: Outlet, connection: Ref[Any], request: Request, gap: tuple[int, int] | None) -> None:
+        if self._farewell is not None:
+            self._farewell.cancel()
+            self._farewell = None
+        self.ctx.monitor(connection)
         greeting = {
             "session": self.ctx.name,
             "resumed": request.params.get("session") == self.ctx.name,
@@ -178,7 +188,9 @@ class ClientSession(Actor):
             "serverInfo": {"name": "ukemi", "version": _version()},
             "capabilities": {"terminal": True, "file": True, "watch": True, "runtime": True},
         }
-        await pass_on(connection, "tell", Answer.of(greeting).to(request.id))
+        data = Answer.of(greeting).to(request.id)
+        outlet.sent(len(data))
+        await pass_on(connection, "tell", data)
 
     def end(self) -> None:
         """The client has said `exit`."""
@@ -188,32 +200,35 @@ class ClientSession(Actor):
     def requests(self, connection: Ref[Any], requests: Sequence[Request]) -> Taken:
         """Run requests, in order; how many were taken, and the frames of what could be answered at once.
 
-        It takes at least one, and as many as it has time for. The others' answers follow (`tell`). Where notifications
-        wait to go out before the answers, the connection is answered once they have: so a client that does not read
-        is not read from either.
+        It takes at least one, and as many as it has time for. The others' answers follow (`tell`). Where answers have
+        to wait before they go out, the connection is answered once they have: so a client that does not read is not
+        read from either.
         """
         clock = self.system.clock
         until = clock() + SLICE
         answers: list[bytes] = []
-        taken = 0
+        taken = size = 0
         for request in requests:
             answer = self._requests.begin((connection, request.id), request)
             taken += 1
             if answer is not None:
                 answers.append(answer.to(request.id))
-            if clock() > until:
+                size += len(answers[-1])
+            if size > PIECE or clock() > until:
                 break
-        data = b"".join(answers)
-        if data and self._outlet.is_behind and connection == self._outlet.connection:
-            self._outlet.hold(data, partial(self.ctx.defer().send, (taken, b"")))
+        outlet, data = self._outlet_to(connection), b"".join(answers)
+        if outlet is not None and (outlet.is_full or (data and outlet.is_busy)):
+            outlet.hold(lambda: data, len(data), partial(self.ctx.defer().send, (taken, b"")))
+        elif outlet is not None and data:
+            outlet.sent(len(data))
         return taken, data
 
     @local
     async def cancel(self, connection: Ref[Any], id: Any) -> None:
         """The client no longer wants the answer: the operation is given up."""
-        key = self._requests.cancel((connection, id)) if isinstance(id, int | str) else None
-        if key is not None:
-            await self.finish(key, Answer(error=cancelled(self.ctx.path)))
+        request = self._requests.cancel((connection, id)) if isinstance(id, int | str) else None
+        if request is not None:
+            await self._finish(request, Answer(error=cancelled(self.ctx.path)), None)
 
     @local
     def owes(self, connection: Ref[Any]) -> bool:
@@ -226,21 +241,33 @@ class ClientSession(Actor):
             self._requests.forget(keys)
 
     @local
-    async def finish(self, key: str, answer: Answer) -> None:
-        """A request has ended; unless it was cancelled before, those who asked are told."""
-        askers = self._requests.finished(key, answer)
-        for connection, id in askers or ():
-            await self._answer(connection, answer.to(id))
+    async def finish(self, request: UnderWay, answer: Answer) -> None:
+        """A request has ended; unless it was given up before, those who asked are told."""
+        await self._finish(request, answer, request.share)
+
+    async def _finish(self, request: UnderWay, answer: Answer, share: Share | None) -> None:
+        askers = self._requests.finished(request, answer)
+        outlets = [(outlet, id) for at, id in askers or () if (outlet := self._outlet_to(at)) is not None]
+        release = share.give_back if share is not None else None
+        if share is not None:
+            share.weigh(answer.size, len(outlets))
+            if not outlets:
+                share.give_back()
+        for outlet, id in outlets:
+            outlet.hold(partial(answer.to, id), answer.size, release)
+            await self._tell_what_waits(outlet)
         if answer.told is not None:
             await answer.told(was_told=askers is not None)
 
-    async def acknowledge(self, connection: Ref[Any], notes: int) -> None:
-        """A connection has sent so many bytes of notifications: there is room for more."""
-        if connection == self._outlet.connection:
-            self._outlet.acknowledge(notes)
-            await self._tell_what_waits()
-            if self._slowing is not None and self._outlet.lag < BEHIND // 4:
-                self._slow_down()
+    async def acknowledge(self, connection: Ref[Any], size: int) -> None:
+        """A connection has sent so many bytes: there is room for more."""
+        outlet = self._outlet_to(connection)
+        if outlet is None:
+            return
+        outlet.acknowledge(size)
+        await self._tell_what_waits(outlet)
+        if outlet is self._outlet and self._slowing is not None and outlet.lag < BEHIND // 4:
+            self._slow_down()
 
     def free_memory(self, why: str) -> None:
         """Let go of what can be spared: notifications and answers that went out, and that the client may not have seen.
@@ -275,31 +302,28 @@ class ClientSession(Actor):
     async def notify(self, name: str, params: dict[str, Any]) -> None:
         """Number a notification, remember it, and send it if there is a connection."""
         self._backlog.add(name, params)
-        await self._tell_what_waits()
+        await self._tell_what_waits(self._outlet)
         if self._slowing is None and self._outlet.lag > BEHIND:
             self._slowing = self.ctx.every(EVERY, self._slow_down)
             self._slow_down()
 
     # --- what goes out
 
-    async def _tell_what_waits(self) -> None:
-        """Hand over to the main connection what may go out now."""
-        outlet = self._outlet
+    def _outlet_to(self, connection: Ref[Any]) -> Outlet | None:
+        """What goes to a connection of this session; None if it is one no more."""
+        return self._outlet if connection == self._outlet.connection else self._joined.get(connection)
+
+    async def _tell_what_waits(self, outlet: Outlet) -> None:
+        """Hand over to a connection what may go out now."""
         if outlet.is_lost and outlet.connection is not None:
             lost = outlet.connection
             outlet.close()
             self._expect_client()
             await pass_on(lost, "give_up", "the client reads too slowly: notifications that it has not read are gone")
         while outlet.connection is not None and (piece := outlet.take()) is not None:
-            await pass_on(outlet.connection, "tell", piece.data, piece.notes)
+            await pass_on(outlet.connection, "tell", piece.data)
             for release in piece.released:
                 release()
-
-    async def _answer(self, connection: Ref[Any], data: bytes) -> None:
-        if self._outlet.is_behind and connection == self._outlet.connection:
-            self._outlet.hold(data)
-        else:
-            await pass_on(connection, "tell", data)
 
     def _slow_down(self) -> None:
         """Have the followed terminals wait for the client, or go on. Each looks itself whether others keep up."""
@@ -320,7 +344,9 @@ class ClientSession(Actor):
     # --- its end
 
     def _expect_client(self) -> None:
-        self._farewell = self.ctx.after(self._lives_on, self._forget)
+        """Unless there is a connection, wait for one."""
+        if self._outlet.connection is None and not self._joined and self._farewell is None:
+            self._farewell = self.ctx.after(self._lives_on, self._forget)
 
     def _forget(self) -> None:
         self.ctx.stop()

@@ -196,7 +196,7 @@ async def close_terminal(session: ClientSession, asked: OneTerminal) -> dict[str
     return {}
 
 
-@method("terminal/list", Nothing)
+@method("terminal/list", Nothing, only_reads=True)
 async def list_terminals(session: ClientSession, _: Nothing) -> dict[str, Any]:
     """The terminals that there are."""
     children = await session.terminals.call(DynamicSupervisor.children)

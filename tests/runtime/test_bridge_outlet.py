@@ -1,5 +1,7 @@
 """What is kept for a client, and what goes out to it: pure, without a socket."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -11,6 +13,11 @@ from ukemi.actors.ipc.framing import LARGEST, FrameReader
 from ukemi.runtime.bridge.answers import Answer, Answers
 from ukemi.runtime.bridge.backlog import Backlog
 from ukemi.runtime.bridge.outlet import Outlet
+
+
+def hold(out: Outlet, result: Any, release: Callable[[], object] | None = None) -> None:
+    answer = Answer.of(result)
+    out.hold(lambda: answer.to(1), answer.size, release)
 
 
 def said(data: bytes) -> list[Any]:
@@ -74,9 +81,9 @@ def test_an_answer_goes_out_behind_all_that_came_before_it_and_before_what_comes
     backlog, out = outlet()
     out.open("connection", 0)  # type: ignore[arg-type]
     backlog.add("n", {})
-    out.hold(Answer.of("first").to(1))
+    hold(out, "first")
     backlog.add("n", {})
-    out.hold(Answer.of("second").to(2))
+    hold(out, "second")
     piece = out.take()
     assert piece is not None
     assert said(piece.data) == [1, "first", 2, "second"]
@@ -89,13 +96,13 @@ def test_no_more_goes_out_than_may_be_under_way_until_some_was_acknowledged() ->
     released = list[str]()
     for _ in range(3):
         backlog.add("n", {"text": "x" * 100})
-    out.hold(Answer.of("last").to(1), lambda: released.append("last"))
-    for n in (1, 2, 3):
+    hold(out, "last", lambda: released.append("last"))
+    for wanted in (1, 2, 3, "last"):
         piece = out.take()
         assert piece is not None
-        assert said(piece.data) == ([n] if n < 3 else [3, "last"])
-        assert out.take() is None
-        out.acknowledge(piece.notes)
+        assert said(piece.data) == [wanted]
+        assert out.take() is None or wanted == "last"
+        out.acknowledge(len(piece.data))
         for release in piece.released:
             release()
     assert released == ["last"]
@@ -136,7 +143,7 @@ def test_who_waits_for_an_answer_to_go_out_is_released_when_there_is_no_connecti
     for _ in range(2):
         backlog.add("n", {})
     released = list[bool]()
-    out.hold(b"", lambda: released.append(True))
+    hold(out, "lost", lambda: released.append(True))
     assert out.take() is not None
     out.close()
     assert (released, out.take() is None or out.connection) == ([True], None)
@@ -152,14 +159,56 @@ def test_whatever_the_order_all_goes_out_once_in_order(steps: list[str], window:
             backlog.add("n", {"text": "x" * (n % 7) * 20})
             wanted.append(backlog.last_seq)
         elif step == "answer":
-            out.hold(Answer.of(f"answer {n}").to(n))
+            hold(out, f"answer {n}")
             wanted.append(f"answer {n}")
         elif step == "take" and (piece := out.take()) is not None:
             found += said(piece.data)
-            under_way.append(piece.notes)
+            under_way.append(len(piece.data))
         elif step == "acknowledge" and under_way:
             out.acknowledge(under_way.pop(0))
     assert found == wanted
+
+
+def test_answers_are_bounded_like_notifications_and_made_only_when_they_go_out() -> None:
+    _, out = outlet(window=100)
+    out.open("connection")  # type: ignore[arg-type]
+    made = list[int]()
+
+    def make(n: int) -> bytes:
+        made.append(n)
+        return b"x" * 80
+
+    for n in range(4):
+        out.hold(partial(make, n), 80)
+    assert out.is_full
+    piece = out.take()
+    assert piece is not None
+    assert (len(piece.data), made, out.is_busy, out.is_full) == (160, [0, 1], True, True)
+    out.acknowledge(len(piece.data))
+    assert not out.is_full or out.take() is not None
+    assert made == [0, 1, 2, 3]
+
+
+def test_what_has_gone_by_another_way_counts_too() -> None:
+    _, out = outlet(window=100)
+    out.open("connection")  # type: ignore[arg-type]
+    assert not out.is_busy
+    out.sent(100)
+    hold(out, "later")
+    assert out.take() is None
+    out.acknowledge(100)
+    piece = out.take()
+    assert piece is not None
+    assert said(piece.data) == ["later"]
+
+
+def test_the_bytes_after_a_number_are_those_that_are_kept() -> None:
+    backlog = Backlog(most=3)
+    for n in range(5):
+        backlog.add("n", {"text": "x" * n})
+    sizes = [len(backlog.frame(seq)) for seq in (3, 4, 5)]
+    wanted = [sum(sizes), sum(sizes), sum(sizes), sizes[1] + sizes[2], sizes[2], 0, 0]
+    assert [backlog.bytes_after(seq) for seq in (0, 1, 2, 3, 4, 5, 9)] == wanted
 
 
 # --- the answers

@@ -2,6 +2,7 @@
 
 import pytest
 import trio
+import trio.testing
 from trio.testing import memory_stream_pair
 
 from ukemi.actors.errors import IpcError
@@ -152,6 +153,23 @@ async def test_who_feeds_it_waits_for_room_until_half_of_the_high_water_is_left(
                 while wire.unsent > HIGH_WATER // 2:
                     got += len(await there.receive_some())
             assert 0 < wire.unsent <= HIGH_WATER // 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_all_that_wait_for_room_are_told_of_it() -> None:
+    here, there = socketpair_streams()
+    async with here, there, trio.open_nursery() as nursery:
+        wire = Wire(here)
+        wire.send_frames(b"x" * (3 * HIGH_WATER))
+        nursery.start_soon(wire.run_sender)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as waiting:
+                for _ in range(3):
+                    waiting.start_soon(wire.room)
+                await trio.testing.wait_all_tasks_blocked()
+                got = 0
+                while got < 3 * HIGH_WATER:
+                    got += len(await there.receive_some())
         nursery.cancel_scope.cancel()
 
 
