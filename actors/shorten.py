@@ -60,7 +60,12 @@ def short(value: object, longest: int = LONGEST) -> str:
         text = _Short().repr(value)
     except Exception as error:
         text = f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
-    if len(text) > longest:
-        half = (longest - 1) // 2
-        text = f"{text[: longest - 1 - half]}…{text[-half:]}"
-    return text
+    return cut(text, longest)
+
+
+def cut(text: str, longest: int = LONGEST) -> str:
+    """A text, cut in the middle to `longest` characters."""
+    if len(text) <= longest:
+        return text
+    half = (longest - 1) // 2
+    return f"{text[: longest - 1 - half]}…{text[-half:]}"

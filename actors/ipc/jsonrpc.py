@@ -1,4 +1,8 @@
-"""JSON-RPC 2.0 messages, without batches (the LSP base protocol has none)."""
+"""JSON-RPC 2.0 messages, without batches (the LSP base protocol has none).
+
+What a message may hold is bounded, beside its size: a few bytes are enough to nest deeper than anybody can look, and a
+frame of lists in lists would take the parser seconds.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,18 @@ import attrs
 import orjson
 
 from ..errors import UkemiError
+from ..shorten import cut, short
 
 Id: TypeAlias = int | str | None
+
+MOST_VALUES = 250_000
+"""Values in a body, unless told otherwise: about 0.1 s of parsing."""
+MOST_DEPTH = 128
+"""How deep they may be nested."""
+LONGEST_ID = 1_000
+"""Characters of an id, which is to be repeated in the answer."""
+LONGEST_SAID = 1_000
+"""Characters of what is said of a bad message."""
 
 
 class Code(enum.IntEnum):
@@ -41,7 +55,7 @@ class BadMessage(RpcError):
     """A message that is none; `id` is the request's that it may have been, for the answer."""
 
     def __init__(self, code: int, message: str, id: Id = None) -> None:
-        super().__init__(code, message)
+        super().__init__(code, cut(message, LONGEST_SAID))
         self.id = id
 
 
@@ -88,8 +102,10 @@ def encode(message: RpcMessage) -> bytes:
     return orjson.dumps({"jsonrpc": "2.0", "method": message.method, "params": message.params})
 
 
-def decode(body: bytes) -> RpcMessage:
+def decode(body: bytes, most_values: int = MOST_VALUES) -> RpcMessage:
     """The message in a body. Raises BadMessage, which is the answer that the sender is to be given."""
+    if has_more_values(body, most_values):
+        raise BadMessage(Code.INVALID_REQUEST, f"the body holds more than {most_values} values")
     try:
         data = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -100,14 +116,53 @@ def decode(body: bytes) -> RpcMessage:
         raise BadMessage(Code.INVALID_REQUEST, 'a message is an object with "jsonrpc": "2.0"')
     id = data.get("id")
     if type(id) is not int and type(id) is not str and id is not None:
-        raise BadMessage(Code.INVALID_REQUEST, f"the id {id!r} must be a whole number or a string")
+        raise BadMessage(Code.INVALID_REQUEST, f"the id {short(id)} must be a whole number or a string")
+    if type(id) is str and len(id) > LONGEST_ID:
+        said = f"an id may have {LONGEST_ID} characters; {short(id, 50)} has {len(id)}"
+        raise BadMessage(Code.INVALID_REQUEST, said)
+    if len(body) > MOST_DEPTH and body.count(b"[") + body.count(b"{") > MOST_DEPTH and _is_too_deep(data):
+        raise BadMessage(Code.INVALID_REQUEST, f"the body is nested more than {MOST_DEPTH} deep", id)
     return _call(data, id) if "method" in data else _response(data, id)
+
+
+def has_more_values(body: bytes, most: int = MOST_VALUES) -> bool:
+    """Whether there are more values in a body than that, without parsing it; one that is no JSON may have any number.
+
+    There is one behind each comma, and each bracket but the empty ones'. Those within strings are looked at only where
+    there are many.
+    """
+    if len(body) <= most or sum(map(body.count, _BEFORE_VALUES)) <= most:
+        return False
+    plain = body.replace(rb"\\", b"").replace(rb"\"", b"")
+    if plain.count(b'"') > 4 * most:  # two for a string, and no more than two strings for a value
+        return True
+    outside = b"".join(plain.split(b'"')[::2])
+    return sum(map(outside.count, _BEFORE_VALUES)) > most
+
+
+_BEFORE_VALUES = (b",", b"[", b"{")
+
+
+def _is_too_deep(data: Any) -> bool:
+    level, depth = [data], 0
+    while level:
+        depth += 1
+        if depth > MOST_DEPTH:
+            return True
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += each.values()
+            elif isinstance(each, list):
+                inner += each
+        level = [each for each in inner if isinstance(each, dict | list)]
+    return False
 
 
 def _call(data: dict[str, Any], id: Id) -> Request | Notification:
     method, params = data["method"], data.get("params")
     if not isinstance(method, str):
-        raise BadMessage(Code.INVALID_REQUEST, f"the method {method!r} must be a string", id)
+        raise BadMessage(Code.INVALID_REQUEST, f"the method {short(method)} must be a string", id)
     if params is None:
         params = {}
     elif not isinstance(params, dict):

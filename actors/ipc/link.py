@@ -21,7 +21,19 @@ import trio
 from ..errors import IpcError, Reject
 from ..protocol import at_once, retryable
 from .framing import LARGEST
-from .jsonrpc import BadMessage, Code, Notification, Request, Response, RpcError, RpcMessage, decode, encode
+from .jsonrpc import (
+    MOST_VALUES,
+    BadMessage,
+    Code,
+    Notification,
+    Request,
+    Response,
+    RpcError,
+    RpcMessage,
+    decode,
+    encode,
+    has_more_values,
+)
 from .line import Asked, Line
 from .link_session import Link, LinkSession, LinkState
 from .sockets import connect_unix
@@ -211,7 +223,7 @@ class IpcLink(Link):
 
     def _take(self, line: Line, body: bytes) -> None:
         try:
-            message: RpcMessage = decode(body)
+            message: RpcMessage = decode(body, LARGEST)
         except BadMessage as error:
             raise IpcError(f"{self._peer} has sent what is no message: {error}") from None
         if isinstance(message, Response):
@@ -339,4 +351,6 @@ def _encoded(message: RpcMessage) -> bytes:
         raise Reject(ValueError(f"the parameters can't be told in JSON: {error}")) from None
     if len(body) > LARGEST:
         raise Reject(ValueError(f"a message of {len(body)} bytes is too large; at most {LARGEST} are taken"))
+    if has_more_values(body):
+        raise Reject(ValueError(f"a message with more than {MOST_VALUES} values is too large"))
     return body

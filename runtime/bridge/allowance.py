@@ -1,7 +1,7 @@
 """`Allowance`: how much of a session's answers may be made before they can go out.
 
-An answer may be large, and nobody knows how large before it is made. So a request that only reads waits for a share
-before it is run, and has it until its answer was handed over to the connection: a client that does not read makes the
+An answer may be large, and nobody knows how large before it is made. So a request whose answer may be large waits for a
+share before it is run, and has it until its answer was handed over to the connection: a client that does not read makes the
 bridge hold a few answers, and not all that it has asked for.
 """
 
@@ -12,8 +12,8 @@ import trio
 
 MOST = 8 * 1024 * 1024
 """Bytes of answers that are made, or wait to go out, above which no further one is made."""
-PRESUMED = 2 * 1024 * 1024
-"""Bytes that an answer counts while it is made."""
+PRESUMED = 512 * 1024
+"""Bytes that an answer counts while it is made: so many at a time can be."""
 
 
 @attrs.define(eq=False)

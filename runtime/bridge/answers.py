@@ -63,13 +63,17 @@ class Answer:
     def to(self, id: Id) -> bytes:
         """The frame that tells it."""
         if self.error is not None:
-            return frame(encode(Response(id, error=self.error)))
+            body = encode(Response(id, error=self.error))
+            return frame(body if len(body) <= LARGEST else encode(Response(id, error=_TOO_LARGE)))
         return frame(encode(Response(id, orjson.Fragment(self.text))))
 
     @property
     def size(self) -> int:
         """About how many bytes it takes."""
         return len(self.text) if self.error is None else len(self.error.message) + 500
+
+
+_TOO_LARGE = RpcError(Code.FAILED, f"what is said of the error is too large; at most {LARGEST} bytes are told")
 
 
 @attrs.frozen

@@ -23,6 +23,7 @@ from ...actors.ipc.wire import SlowPeer, Wire
 from ...actors.messages import Down
 from ...actors.reasons import Reason
 from ...actors.ref import Ref
+from ...actors.shorten import short
 from ...supervisors.alerts import raise_alert
 from ...supervisors.dynamic import DynamicSupervisor
 from ...supervisors.recovery import Severity
@@ -279,12 +280,13 @@ class Connection(Actor):
         params = request.params
         name, last_seq, joins = params.get("session"), params.get("lastSeq", 0), params.get("join", False)
         if not isinstance(last_seq, int) or isinstance(last_seq, bool) or last_seq < 0:
-            raise BadMessage(Code.INVALID_PARAMS, f"lastSeq={last_seq!r} must be a whole number from 0 up", request.id)
+            said = f"lastSeq={short(last_seq)} must be a whole number from 0 up"
+            raise BadMessage(Code.INVALID_PARAMS, said, request.id)
         if not isinstance(joins, bool):
-            raise BadMessage(Code.INVALID_PARAMS, f"join={joins!r} must be true or false", request.id)
+            raise BadMessage(Code.INVALID_PARAMS, f"join={short(joins)} must be true or false", request.id)
         session = self._known_session(name)
         if joins and session is None:
-            raise BadMessage(Code.INVALID_PARAMS, f"there is no session {name!r} to join", request.id)
+            raise BadMessage(Code.INVALID_PARAMS, f"there is no session {short(name)} to join", request.id)
         if session is None:
             session, last_seq = await self._new_session(), 0
         session = session.within(None)
@@ -297,7 +299,7 @@ class Connection(Actor):
 
     def _known_session(self, name: Any) -> Ref[ClientSession] | None:
         try:
-            return self.ctx.find(f"{self._sessions.path}/{name}", ClientSession)
+            return self.ctx.find(f"{self._sessions.path}/{name}", ClientSession) if isinstance(name, str) else None
         except ComponentNotFound:
             return None
 

@@ -14,12 +14,15 @@ import attrs
 from ...actors.errors import ActorCrashed, ComponentNotFound, UkemiError
 from ...actors.ipc.jsonrpc import Code, RpcError
 from ...actors.reasons import describe
+from ...actors.shorten import cut
 from ...supervisors.errors import StartFailed
 from ...supervisors.recovery import Category, Failure, Severity, classify
 
 EXPECTED = (UkemiError, OSError, ValueError)
 """What an operation may fail of, and its client is told. Anything else is a fault of the bridge itself."""
 
+LONGEST = 1_000
+"""Characters of a message that a client is told."""
 TERMINALS = "/bridge/terminals/"
 """Where the components are whose failures are a terminal's, where no more is known."""
 
@@ -33,21 +36,23 @@ _CANCELLED = Failure(
 
 def as_rpc_error(error: Exception, component: str) -> RpcError:
     """What a client is told: the root of the failure. `component` is the path of what was asked."""
-    data = failure_data(error, component)
     if isinstance(error, RpcError):
-        return error if error.data is not None else RpcError(error.code, error.message, data)
+        data = error.data if error.data is not None else failure_data(error, component)
+        return RpcError(error.code, _text(error.message), data)
     cause = root_of(error)
-    message = _text(str(cause) or describe(cause))
+    message = str(cause) or describe(cause)
     return RpcError(
         Code.INVALID_PARAMS if _is_askers(error) else Code.FAILED,
-        message if cause is error else f"{getattr(error, 'path', component)}: {message}",
-        data,
+        _text(message if cause is error else f"{getattr(error, 'path', component)}: {message}"),
+        failure_data(error, component),
     )
 
 
 def failure_data(error: Exception, component: str) -> dict[str, Any]:
     """`{category, severity, retryable, fallbackAvailable, component}` of an error."""
     failure = classify(error, component)
+    if isinstance(error, RpcError):  # it is the bridge that answers so, no peer of its
+        failure = attrs.evolve(failure, category=Category.UNKNOWN)
     if failure.category is Category.UNKNOWN:
         is_terminals = failure.component.startswith(TERMINALS)
         failure = attrs.evolve(
@@ -95,5 +100,5 @@ def _data_of(failure: Failure) -> dict[str, Any]:
 
 
 def _text(said: str) -> str:
-    """As JSON can carry it: a file's name may hold what is no UTF-8."""
-    return said.encode("utf-8", "backslashreplace").decode()
+    """As JSON can carry it, and not too long: a file's name may hold what is no UTF-8, a parameter anything."""
+    return cut(said, LONGEST).encode("utf-8", "backslashreplace").decode()

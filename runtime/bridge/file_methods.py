@@ -26,7 +26,7 @@ class ReadFile:
     path_encoding: Encoding = "utf-8"
 
 
-@method("file/read", ReadFile, in_order="path", only_reads=True)
+@method("file/read", ReadFile, in_order="path", only_reads=True, may_be_large=True)
 async def read_file(session: ClientSession, asked: ReadFile) -> dict[str, Any]:
     """What a file holds: text, or the base64 of what is no UTF-8."""
     content: FileRead = await ask(session.files, FileStore.read, asked.path, asked.path_encoding)

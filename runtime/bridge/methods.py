@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from heapq import nsmallest
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin
 
@@ -17,11 +18,15 @@ import cattrs
 from cattrs.gen import make_dict_structure_fn, override
 
 from ...actors.ipc.jsonrpc import Code, RpcError
+from ...actors.shorten import short
 
 if TYPE_CHECKING:
     from .session import ClientSession
 
 P = TypeVar("P")
+
+MOST_SAID = 5
+"""Mistakes of one request that are named, and parameters that there are not."""
 
 
 @attrs.frozen
@@ -39,17 +44,24 @@ class Method:
     queue: str
     """Which requests these are: those of one queue are run in order, as far as `in_order` says."""
     only_reads: bool
-    """Whether it changes nothing, and takes no long: asked again, it is run again in place of keeping what it gave; and
-    no more of them are run than their answers can go out."""
+    """Whether it changes nothing, and takes no long: asked again, it is run again, in place of keeping its answer."""
+    may_be_large: bool
+    """Whether its answer may be so large that no more of them are made than can go out."""
 
 
 METHODS: dict[str, Method] = {}
 
 
 def method(
-    name: str, parameters: type[P], *, in_order: str | None = None, queue: str | None = None, only_reads: bool = False
+    name: str,
+    parameters: type[P],
+    *,
+    in_order: str | None = None,
+    queue: str | None = None,
+    only_reads: bool = False,
+    may_be_large: bool = False,
 ) -> Callable[[Callable[[ClientSession, P], Any]], Callable[[ClientSession, P], Any]]:
-    """Declare a method; `in_order` is of those that are not quick, which are in order anyway.
+    """Declare a method; `in_order` and `may_be_large` are of those that are not quick: those are in order anyway.
 
     The `queue` is by default that of all whose names begin alike: `terminal` for `terminal/execute`. One that
     `only_reads` changes nothing, and is soon done.
@@ -58,7 +70,7 @@ def method(
     def declare(handler: Callable[[ClientSession, P], Any]) -> Callable[[ClientSession, P], Any]:
         waits_in = queue or name.partition("/")[0]
         is_quick = not iscoroutinefunction(handler)
-        METHODS[name] = Method(name, parameters, handler, in_order, is_quick, waits_in, only_reads)
+        METHODS[name] = Method(name, parameters, handler, in_order, is_quick, waits_in, only_reads, may_be_large)
         return handler
 
     return declare
@@ -77,14 +89,15 @@ def parameters_of(name: str, params: dict[str, Any]) -> Any:
         return _converter.structure(params, known.parameters)
     except cattrs.BaseValidationError as error:
         wrong = cattrs.transform_error(error, path="params", format_exception=_said)
-        raise RpcError(Code.INVALID_PARAMS, f"{name}: {'; '.join(_without_place(each) for each in wrong)}") from None
+        said = "; ".join(_without_place(each) for each in wrong[:MOST_SAID])
+        raise RpcError(Code.INVALID_PARAMS, f"{name}: {said}") from None
 
 
 def _said(error: BaseException, kind: type | None) -> str:
     if isinstance(error, KeyError):
         return f"{error.args[0]!r} is missing"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        extra = ", ".join(repr(key) for key in sorted(error.extra_fields))
+        extra = ", ".join(short(key, 50) for key in nsmallest(MOST_SAID, error.extra_fields))
         taken = ", ".join(sorted(_camel(field.name) for field in attrs.fields(error.cl)))
         return f"unknown parameter {extra}; it takes{f': {taken}' if taken else ' none'}"
     return str(error)
@@ -100,26 +113,35 @@ def _without_place(said: str) -> str:
 
 def _text(value: Any, _: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r} must be a string")
+        raise ValueError(f"{short(value)} must be a string")
     return value
 
 
 def _flag(value: Any, _: Any) -> bool:
     if not isinstance(value, bool):
-        raise ValueError(f"{value!r} must be true or false")
+        raise ValueError(f"{short(value)} must be true or false")
     return value
 
 
 def _whole(value: Any, _: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{value!r} must be a whole number")
+        raise ValueError(f"{short(value)} must be a whole number")
     return value
 
 
 def _number(value: Any, _: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise ValueError(f"{value!r} must be a number")
+        raise ValueError(f"{short(value)} must be a number")
     return float(value)
+
+
+def _texts(value: Any, _: Any) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{short(value)} must be an object")
+    for name, text in value.items():
+        if not isinstance(text, str):
+            raise ValueError(f"{short(text)} must be a string, as the value of {short(name, 50)}")
+    return value
 
 
 def _is_choice(kind: Any) -> bool:
@@ -132,7 +154,7 @@ def _choice_of(kind: Any) -> Callable[[Any, Any], Any]:
 
     def choose(value: Any, _: Any) -> Any:
         if value not in choices:
-            raise ValueError(f"{value!r} must be {' or '.join(map(repr, choices))}")
+            raise ValueError(f"{short(value)} must be {' or '.join(map(repr, choices))}")
         return value
 
     return choose
@@ -152,8 +174,8 @@ _converter = cattrs.Converter(forbid_extra_keys=True)
 _converter.register_structure_hook(str, _text)
 _converter.register_structure_hook(bool, _flag)
 _converter.register_structure_hook(int, _whole)
-_converter.register_structure_hook(bool, _flag)
 _converter.register_structure_hook(float, _number)
+_converter.register_structure_hook_func(lambda kind: kind == dict[str, str], _texts)
 _converter.register_structure_hook_factory(_is_choice, _choice_of)
 _converter.register_structure_hook_factory(attrs.has, _structure)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_UNDER_WAY = 4_096
 """Requests of one session that may wait for their answers; one more is refused."""
+MOST_LARGE = 1_000
+"""Of those whose answers may be large, above which no further requests should be taken: they wait for each other."""
 LONGEST_KEY = 200
 """Bytes of the longest `requestKey`, as JSON."""
 
@@ -67,6 +69,8 @@ class Requests:
         """Who waits for an answer, and for which request under way."""
         self._turns = Turns()
         self._allowance = Allowance()
+        self._large = 0
+        """How many of those under way have an answer that may be large."""
         self._answers = Answers()
         self._metrics = Metrics.of(session.system)
         self._clock = session.system.clock
@@ -88,6 +92,11 @@ class Requests:
         connection, id = asker
         return self._start(f"{connection.name}:{id!r}", asker, method, params, b"")
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no further requests should be taken for now."""
+        return self._large > MOST_LARGE
+
     def cancel(self, asker: Asker) -> UnderWay | None:
         """Give up what somebody has asked; it is then to be finished. None: it is not under way."""
         key = self._asked.get(asker)
@@ -101,7 +110,7 @@ class Requests:
         """A request has ended: who is to be told. None if it was given up, and all were told before."""
         if self._under_way.get(request.key) is not request:
             return None
-        del self._under_way[request.key]
+        self._is_over(request)
         for asker in request.askers:
             del self._asked[asker]
         if request.is_kept:
@@ -114,7 +123,7 @@ class Requests:
             request = self._under_way[self._asked.pop(asker)]
             request.askers.remove(asker)
             if not request.askers and request.method.only_reads:
-                del self._under_way[request.key]
+                self._is_over(request)
                 request.scope.cancel()
 
     def are_waited_for_at(self, connection: Ref[Any]) -> bool:
@@ -188,8 +197,13 @@ class Requests:
         request = UnderWay(key, method, params, [asker], asked, is_kept, self._turn(method, params))
         request.scope = self._session.ctx.start_task(self._run, request)
         self._under_way[key] = request
+        self._large += method.may_be_large
         self._asked[asker] = key
         return None
+
+    def _is_over(self, request: UnderWay) -> None:
+        del self._under_way[request.key]
+        self._large -= request.method.may_be_large
 
     async def _run(self, request: UnderWay) -> None:
         try:
@@ -217,7 +231,7 @@ class Requests:
         try:
             if request.turn is not None:
                 await request.turn.has_come.wait()
-            if request.method.only_reads:
+            if request.method.may_be_large:
                 request.share = await self._allowance.take()
             parameters = parameters_of(request.method.name, request.params)
             return self._answer_with(await request.method.handler(self._session, parameters))

@@ -12,7 +12,7 @@ never waits for a client that does not read; what goes out to it, and how much a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
 from importlib.metadata import version
@@ -29,6 +29,7 @@ from ...actors.messages import Down
 from ...actors.protocol import local
 from ...actors.ref import Ref
 from ...actors.resources import Resource, ResourceMonitor
+from ...actors.shorten import short
 from ...actors.system import System
 from ...actors.terminal.printing import OutputChunk
 from ...actors.terminal.process import PtyProcess
@@ -54,6 +55,8 @@ LIVES_ON = 60.0
 """Seconds that a session waits for its client to come back."""
 SESSION_MAILBOX = 10_000
 """Messages that may wait for a session: it never waits for a client, but many terminals may print at once."""
+MOST_FORGOTTEN = 20_000
+"""Keys that a client may forget at a time: more than are ever known."""
 SLICE = 0.002
 """Seconds of answering requests at once, after which the loop turns."""
 
@@ -74,6 +77,8 @@ class ClientSession(Actor):
         self._joined: dict[Ref[Any], Outlet] = {}
         """To the others."""
         self._requests: Requests
+        self._held_back: list[Callable[[], object]] = []
+        """What lets connections go on, once fewer requests wait."""
         self._farewell: Any = None
         self._followed: set[str] = set()
         """The terminals whose output the client is told."""
@@ -94,6 +99,7 @@ class ClientSession(Actor):
         """A connection has ended; wait for another, if it was the last."""
         connection = down.ref
         self._requests.left(connection)
+        self._let_go_on()
         if connection in self._joined:
             self._joined.pop(connection).close()
         elif connection == self._outlet.connection:
@@ -118,7 +124,7 @@ class ClientSession(Actor):
         try:
             return self.ctx.find(f"{path}/{part}" if part else path)
         except ComponentNotFound:
-            raise RpcError(Code.INVALID_PARAMS, f"there is no terminal {name!r}") from None
+            raise RpcError(Code.INVALID_PARAMS, f"there is no terminal {short(name)}") from None
 
     @property
     def files(self) -> Ref[FileStore]:
@@ -201,8 +207,8 @@ class ClientSession(Actor):
         """Run requests, in order; how many were taken, and the frames of what could be answered at once.
 
         It takes at least one, and as many as it has time for. The others' answers follow (`tell`). Where answers have
-        to wait before they go out, the connection is answered once they have: so a client that does not read is not
-        read from either.
+        to wait before they go out, the connection is answered once they have, and so it is where too many requests wait
+        for their answers to be made: a client that does not read is not read from either.
         """
         clock = self.system.clock
         until = clock() + SLICE
@@ -219,8 +225,11 @@ class ClientSession(Actor):
         outlet, data = self._outlet_to(connection), b"".join(answers)
         if outlet is not None and (outlet.is_full or (data and outlet.is_busy)):
             outlet.hold(lambda: data, len(data), partial(self.ctx.defer().send, (taken, b"")))
-        elif outlet is not None and data:
+            return taken, data
+        if outlet is not None:
             outlet.sent(len(data))
+        if self._requests.is_full:
+            self._held_back.append(partial(self.ctx.defer().send, (taken, data)))
         return taken, data
 
     @local
@@ -238,7 +247,7 @@ class ClientSession(Actor):
     def forget(self, keys: Any) -> None:
         """The client will not ask again for the answers to these `requestKeys`. What is no list is passed over."""
         if isinstance(keys, list):
-            self._requests.forget(keys)
+            self._requests.forget(keys[:MOST_FORGOTTEN])
 
     @local
     async def finish(self, request: UnderWay, answer: Answer) -> None:
@@ -256,8 +265,15 @@ class ClientSession(Actor):
         for outlet, id in outlets:
             outlet.hold(partial(answer.to, id), answer.size, release)
             await self._tell_what_waits(outlet)
+        self._let_go_on()
         if answer.told is not None:
             await answer.told(was_told=askers is not None)
+
+    def _let_go_on(self) -> None:
+        if self._held_back and not self._requests.is_full:
+            held_back, self._held_back = self._held_back, []
+            for go_on in held_back:
+                go_on()
 
     async def acknowledge(self, connection: Ref[Any], size: int) -> None:
         """A connection has sent so many bytes: there is room for more."""

@@ -17,6 +17,7 @@ import trio
 from ...actors.errors import ResourceExhausted
 from ...actors.files import Encoding
 from ...actors.ipc.jsonrpc import Code, RpcError
+from ...actors.shorten import short
 from ...actors.watcher import Change, Changed, Watcher
 from .answers import Answer
 from .asking import ask
@@ -117,7 +118,7 @@ class RemoveWatch:
 async def remove_watch(session: ClientSession, asked: RemoveWatch) -> dict[str, Any]:
     """Tell no more of a watch; nothing is told of it behind the answer."""
     if asked.watch not in session.watches.waiting:
-        raise RpcError(Code.INVALID_PARAMS, f"this session has no watch {asked.watch!r}")
+        raise RpcError(Code.INVALID_PARAMS, f"this session has no watch {short(asked.watch)}")
     del session.watches.waiting[asked.watch]
     await ask(session.watcher, Watcher.forget, [asked.watch])
     return {}

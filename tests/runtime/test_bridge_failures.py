@@ -40,7 +40,7 @@ def circuit_open() -> CircuitOpen:
         (FramingError("?"), ("Network", "Critical", False, True, SESSION)),
         (ComponentNotFound("x"), ("Unknown", "Warning", False, False, SESSION)),
         (ValueError("x"), ("Unknown", "Warning", False, False, SESSION)),
-        (RpcError(Code.METHOD_NOT_FOUND, "x"), ("Network", "Warning", False, False, SESSION)),
+        (RpcError(Code.METHOD_NOT_FOUND, "x"), ("Unknown", "Warning", False, False, SESSION)),
     ],
 )
 def test_a_client_is_told_what_kind_of_failure_it_is(error: Exception, data: tuple[Any, ...]) -> None:
@@ -75,7 +75,8 @@ def test_the_code_says_whose_mistake_it_is_and_the_message_names_the_root(
 
 def test_an_error_that_says_more_itself_is_left_as_it_is() -> None:
     error = RpcError(Code.FAILED, "x", {"mine": 1})
-    assert as_rpc_error(error, SESSION) is error
+    told = as_rpc_error(error, SESSION)
+    assert (told.code, told.message, told.data) == (Code.FAILED, "x", {"mine": 1})
 
 
 def test_a_cancelled_request_has_failed_of_nothing() -> None:

@@ -263,12 +263,12 @@ async def test_a_client_has_no_more_watches_than_it_may(
 @pytest.mark.parametrize(
     ("params", "said", "category"),
     [
-        ({}, "'path' is missing", "Network"),
+        ({}, "'path' is missing", "Unknown"),
         ({"path": "{tmp}/missing"}, "No such file or directory", "FileSystem"),
         ({"path": ""}, "path='' must name a file or a folder", "Unknown"),
         ({"path": "a\0b"}, "without NUL", "Unknown"),
-        ({"path": "{tmp}", "encoding": "latin-1"}, "'latin-1' must be 'utf-8' or 'base64'", "Network"),
-        ({"path": "{tmp}", "recursive": 1}, "1 must be true or false @ params.recursive", "Network"),
+        ({"path": "{tmp}", "encoding": "latin-1"}, "'latin-1' must be 'utf-8' or 'base64'", "Unknown"),
+        ({"path": "{tmp}", "recursive": 1}, "1 must be true or false @ params.recursive", "Unknown"),
     ],
 )
 async def test_what_can_not_be_watched_is_said_so(

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ukemi.actors.ipc.jsonrpc import (
+    MOST_DEPTH,
     BadMessage,
     Code,
     Notification,
@@ -17,6 +18,7 @@ from ukemi.actors.ipc.jsonrpc import (
     RpcMessage,
     decode,
     encode,
+    has_more_values,
 )
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
@@ -97,3 +99,38 @@ def test_parameters_may_be_left_out(params: str) -> None:
 def test_what_json_has_no_words_for_is_a_type_error() -> None:
     with pytest.raises(TypeError):
         encode(Response(1, {"file": "\udcff"}))
+
+
+@given(st.lists(plain, max_size=8), st.integers(0, 60))
+def test_more_values_than_a_bound_are_found_without_parsing(values: list[Any], most: int) -> None:
+    def count(value: Any) -> int:
+        """Values in lists and objects, and a bracket for each of these: what is counted, or less."""
+        if isinstance(value, dict):
+            return sum(map(count, value.values())) + bool(value)
+        if isinstance(value, list):
+            return sum(map(count, value)) + bool(value)
+        return 1
+
+    assert has_more_values(orjson.dumps(values), most) or count(values) <= 2 * most + 1
+
+
+@given(st.text(st.sampled_from('",[]{}\\ a'), max_size=60))
+def test_what_is_in_strings_does_not_count(text: str) -> None:
+    assert not has_more_values(orjson.dumps([text, {text: text}]), 4)
+
+
+@pytest.mark.parametrize("wrap", [lambda inner: [inner], lambda inner: {"a": inner}, lambda inner: [1, inner, {}]])
+def test_a_body_that_is_nested_too_deep_is_a_bad_message_with_its_id(wrap: Any) -> None:
+    deep: Any = 1
+    for _ in range(MOST_DEPTH):
+        deep = wrap(deep)
+    with pytest.raises(BadMessage, match=f"nested more than {MOST_DEPTH} deep") as caught:
+        decode(orjson.dumps({"jsonrpc": "2.0", "id": 7, "method": "a", "params": {"deep": deep}}))
+    assert (caught.value.code, caught.value.id) == (Code.INVALID_REQUEST, 7)
+
+
+def test_what_is_said_of_a_bad_message_is_short() -> None:
+    for wrong in ({"id": ["x" * 9_000] * 900}, {"id": "x" * 9_000}, {"id": 1, "method": ["x" * 9_000]}):
+        with pytest.raises(BadMessage) as caught:
+            decode(orjson.dumps({"jsonrpc": "2.0", **wrong}))
+        assert len(caught.value.message) < 1000
