@@ -41,6 +41,8 @@ class Client:
     order: list[Any] = attrs.field(factory=list)
     """Ids of answers and numbers of notifications, as they came."""
     answers: dict[Any, dict[str, Any]] = attrs.field(factory=dict)
+    session: str = ""
+    """Its name, if it was said."""
     _buffer: bytes = b""
     _ids: int = 0
     _reading: trio.Lock = attrs.field(factory=trio.Lock)
@@ -140,7 +142,7 @@ class Bridge:
         """A connection that is initialized."""
         client = await self.connect()
         async with client.stream:
-            await client.request("initialize", **initialize)
+            client.session = (await client.request("initialize", **initialize))["session"]
             yield client
 
 

@@ -31,6 +31,7 @@ class FrameReader:
 
     def __init__(self, largest: int = LARGEST) -> None:
         self.largest = largest
+        """Bytes of the largest body that is taken from now on."""
         self._rest = bytearray()
         self._wanted = 0
         """Bytes of the rest without which there is nothing new to be seen in it."""
@@ -41,6 +42,11 @@ class FrameReader:
     def pending(self) -> int:
         """Bytes of a frame that is not complete; without its header, once that is."""
         return len(self._rest) - self._behind
+
+    @property
+    def size(self) -> int:
+        """Bytes of the frame that is not complete, once they all are there; 0 where its header is not."""
+        return self._wanted if self._rest else 0
 
     @property
     def is_whole(self) -> bool:

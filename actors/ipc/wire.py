@@ -155,6 +155,15 @@ class Wire:
         """Whether no frame has begun to come in that is not complete."""
         return self._reader.is_whole
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes of the frame that is not complete, once they all are there; 0 where its header is not."""
+        return self._reader.size
+
+    def take_up_to(self, largest: int) -> None:
+        """Take bodies of so many bytes from now on."""
+        self._reader.largest = largest
+
     async def receive_some(self) -> list[bytes] | None:
         """The bodies that come in next, none where a frame is not complete; None at the end of the stream.
 

@@ -17,7 +17,7 @@ import trio
 
 from ...actors.actor import Actor
 from ...actors.errors import ActorCrashed, ActorStopped, CallTimeout, ComponentNotFound
-from ...actors.ipc.framing import FramingError
+from ...actors.ipc.framing import LARGEST, FramingError
 from ...actors.ipc.jsonrpc import BadMessage, Code, Notification, Request, Response, RpcError, decode
 from ...actors.ipc.wire import SlowPeer, Wire
 from ...actors.messages import Down
@@ -29,6 +29,7 @@ from ...supervisors.dynamic import DynamicSupervisor
 from ...supervisors.recovery import Severity
 from ...supervisors.tree import child
 from ..metrics import Metrics
+from .allowance import Incoming, Share
 from .delivery import pass_on
 from .failures import as_rpc_error, failure_data
 from .outlet import WINDOW
@@ -44,6 +45,8 @@ INITIALIZE_WITHIN = 10.0
 """Seconds that a client has to say who it is."""
 FRAME_WITHIN = 60.0
 """Seconds that it has to end a frame that it has begun."""
+LARGEST_AT_FIRST = 64 * 1024
+"""Bytes of the largest frame that is taken before the client has said who it is, and of one that may begin freely."""
 FAREWELL = 1.0
 """Seconds that a client has to take the error that ends its connection."""
 MOST_AT_ONCE = 128
@@ -60,7 +63,7 @@ class Connection(Actor):
     """Serves one stream. `sessions` is the path of the sessions' supervisor, from here."""
 
     def __init__(self, stream: trio.abc.Stream, sessions: str = "../../sessions") -> None:
-        self._wire = Wire(stream)
+        self._wire = Wire(stream, largest=LARGEST_AT_FIRST)
         self._sessions_path = sessions
         self._session: Ref[ClientSession] | None = None
         self._told = 0
@@ -70,6 +73,8 @@ class Connection(Actor):
         """It was asked for `shutdown`: nothing but `exit` is to come."""
         self._is_over = False
         """The client has said `exit`."""
+        self._incoming: Share | None = None
+        """What the frame that is not complete takes of all that may come in, if it is large."""
         self._unfinished_since: float | None = None
         """When the frame that is not complete has begun."""
         self._started = self._last_used = 0.0
@@ -174,11 +179,16 @@ class Connection(Actor):
                 with trio.move_on_after(FAREWELL):
                     await wire.flush()
                 raise
+            finally:
+                self._came_in()
         self.ctx.stop()
 
     async def _receive(self) -> list[bytes] | None:
-        """What comes in next. Raises SlowClient where that takes too long."""
+        """What comes in next, once there is room for it. Raises SlowClient where it takes too long."""
         wire = self._wire
+        if wire.unfinished > LARGEST_AT_FIRST and self._incoming is None:
+            self._incoming = await Incoming.of(self.ctx._incarnation.cell.system).take(wire.unfinished)
+            self._unfinished_since = trio.current_time()
         if self._session is not None and self._unfinished_since is None:
             bodies = await wire.receive_some()
         else:
@@ -188,7 +198,15 @@ class Connection(Actor):
             self._unfinished_since = None
         elif bodies or self._unfinished_since is None:
             self._unfinished_since = now
+        if bodies:
+            self._came_in()
         return bodies
+
+    def _came_in(self) -> None:
+        """The large frame is complete, or there is none any more."""
+        if self._incoming is not None:
+            self._incoming.give_back()
+            self._incoming = None
 
     async def _receive_in_time(self) -> list[bytes] | None:
         since, said = self._unfinished_since, f"a frame was not ended within {FRAME_WITHIN:g} s"
@@ -290,6 +308,7 @@ class Connection(Actor):
         if session is None:
             session, last_seq = await self._new_session(), 0
         session = session.within(None)
+        self._wire.take_up_to(LARGEST)
         self.ctx.monitor(session)
         self._session = session
         if joins:

@@ -18,7 +18,7 @@ from ...actors.errors import ResourceExhausted
 from ...actors.ipc.jsonrpc import Code, Request, RpcError
 from ...actors.ref import Ref
 from ..metrics import Metrics
-from .allowance import Allowance, Share
+from .allowance import MOST_ANSWERS, PRESUMED, Allowance, Share
 from .answers import Answer, Answers
 from .delivery import pass_on
 from .failures import EXPECTED, as_rpc_error, failure_data, is_failure
@@ -32,6 +32,8 @@ MOST_UNDER_WAY = 4_096
 """Requests of one session that may wait for their answers; one more is refused."""
 MOST_LARGE = 1_000
 """Of those whose answers may be large, above which no further requests should be taken: they wait for each other."""
+MOST_TEXT = 32 * 1024 * 1024
+"""Characters in the parameters of all of them, above which no further requests should be taken either."""
 LONGEST_KEY = 200
 """Bytes of the longest `requestKey`, as JSON."""
 
@@ -57,6 +59,11 @@ class UnderWay:
     """Of its task."""
     share: Share | None = None
     """What its answer takes of all that may be made, if it may be large."""
+    text: int = attrs.field(init=False)
+    """Characters in its parameters."""
+
+    def __attrs_post_init__(self) -> None:
+        self.text = sum(len(value) for value in self.params.values() if isinstance(value, str))
 
 
 class Requests:
@@ -68,9 +75,11 @@ class Requests:
         self._asked: dict[Asker, str] = {}
         """Who waits for an answer, and for which request under way."""
         self._turns = Turns()
-        self._allowance = Allowance()
+        self._allowance = Allowance(MOST_ANSWERS)
         self._large = 0
         """How many of those under way have an answer that may be large."""
+        self._text = 0
+        """Characters in the parameters of those under way."""
         self._answers = Answers()
         self._metrics = Metrics.of(session.system)
         self._clock = session.system.clock
@@ -95,7 +104,7 @@ class Requests:
     @property
     def is_full(self) -> bool:
         """Whether no further requests should be taken for now."""
-        return self._large > MOST_LARGE
+        return self._large > MOST_LARGE or self._text > MOST_TEXT
 
     def cancel(self, asker: Asker) -> UnderWay | None:
         """Give up what somebody has asked; it is then to be finished. None: it is not under way."""
@@ -198,12 +207,14 @@ class Requests:
         request.scope = self._session.ctx.start_task(self._run, request)
         self._under_way[key] = request
         self._large += method.may_be_large
+        self._text += request.text
         self._asked[asker] = key
         return None
 
     def _is_over(self, request: UnderWay) -> None:
         del self._under_way[request.key]
         self._large -= request.method.may_be_large
+        self._text -= request.text
 
     async def _run(self, request: UnderWay) -> None:
         try:
@@ -232,7 +243,7 @@ class Requests:
             if request.turn is not None:
                 await request.turn.has_come.wait()
             if request.method.may_be_large:
-                request.share = await self._allowance.take()
+                request.share = await self._allowance.take(PRESUMED)
             parameters = parameters_of(request.method.name, request.params)
             return self._answer_with(await request.method.handler(self._session, parameters))
         except EXPECTED as error:

@@ -27,6 +27,7 @@ from ...actors.files import FileStore
 from ...actors.ipc.jsonrpc import Code, Request, RpcError
 from ...actors.messages import Down
 from ...actors.protocol import local
+from ...actors.reasons import Reason
 from ...actors.ref import Ref
 from ...actors.resources import Resource, ResourceMonitor
 from ...actors.shorten import short
@@ -40,6 +41,7 @@ from ...supervisors.dynamic import DynamicSupervisor
 from . import file_methods, overview, terminal_methods  # noqa: F401  (they declare methods)
 from .allowance import Share
 from .answers import Answer
+from .away import Away
 from .backlog import Backlog
 from .delivery import pass_on
 from .failures import cancelled
@@ -79,6 +81,8 @@ class ClientSession(Actor):
         self._requests: Requests
         self._held_back: list[Callable[[], object]] = []
         """What lets connections go on, once fewer requests wait."""
+        self._is_used = False
+        """Whether anything was ever asked for in it."""
         self._farewell: Any = None
         self._followed: set[str] = set()
         """The terminals whose output the client is told."""
@@ -94,6 +98,10 @@ class ClientSession(Actor):
         self.ctx.subscribe(ALERTS, self.alert)
         self.ctx.subscribe(FEATURES, self.feature)
         self.ctx.subscribe(FREE_MEMORY, self.free_memory)
+
+    def on_stop(self, reason: Reason) -> None:
+        """Nobody's client is away any more."""
+        Away.of(self.system).remove(self.ctx.ref)
 
     def on_down(self, down: Down) -> None:
         """A connection has ended; wait for another, if it was the last."""
@@ -185,6 +193,7 @@ class ClientSession(Actor):
         if self._farewell is not None:
             self._farewell.cancel()
             self._farewell = None
+            Away.of(self.system).remove(self.ctx.ref)
         self.ctx.monitor(connection)
         greeting = {
             "session": self.ctx.name,
@@ -199,7 +208,7 @@ class ClientSession(Actor):
         await pass_on(connection, "tell", data)
 
     def end(self) -> None:
-        """The client has said `exit`."""
+        """The client has said `exit`, or it is away, and there are too many sessions."""
         self.ctx.stop()
 
     @local
@@ -210,6 +219,7 @@ class ClientSession(Actor):
         to wait before they go out, the connection is answered once they have, and so it is where too many requests wait
         for their answers to be made: a client that does not read is not read from either.
         """
+        self._is_used = True
         clock = self.system.clock
         until = clock() + SLICE
         answers: list[bytes] = []
@@ -363,6 +373,10 @@ class ClientSession(Actor):
         """Unless there is a connection, wait for one."""
         if self._outlet.connection is None and not self._joined and self._farewell is None:
             self._farewell = self.ctx.after(self._lives_on, self._forget)
+            too_many = Away.of(self.system).add(self.ctx.ref, is_used=self._is_used)
+            if too_many is not None:
+                with suppress(ActorStopped, MailboxFull):
+                    too_many.cast(ClientSession.end)
 
     def _forget(self) -> None:
         self.ctx.stop()

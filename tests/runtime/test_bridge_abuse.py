@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ukemi.actors.ipc.framing import FrameReader, frame
 from ukemi.runtime.bridge import connection, requests, session
+from ukemi.runtime.bridge.allowance import Incoming
 
 from ..bridge import Bridge, Client, Failed, running_bridge
 from ..expecting import PATIENCE
@@ -151,6 +152,54 @@ async def test_who_does_not_end_a_frame_is_told_so_and_let_go_and_may_come_back(
         await client.closed()
     async with bridge.client(session=made["session"]) as again:
         assert await again.request("runtime/ping") == {}
+
+
+async def test_a_large_frame_is_taken_only_from_who_has_said_who_it_is(bridge: Bridge) -> None:
+    client = await bridge.connect()
+    async with client.stream, bridge.client() as other:
+        await client.stream.send_all(b"Content-Length: 100000\r\n\r\n{")
+        with pytest.raises(Failed, match="a frame of 100000 bytes is too large; at most 65536 are taken"):
+            await client.answer(None)
+        await client.closed()
+        await other.stream.send_all(frame(b" " * 100_000 + b'{"jsonrpc": "2.0", "id": 7, "method": "runtime/ping"}'))
+        assert await other.answer(7) == {}
+
+
+async def test_large_frames_that_are_not_ended_are_read_no_further_than_all_of_them_may_come_in(
+    bridge: Bridge,
+) -> None:
+    incoming = Incoming.of(bridge.runtime.system)
+    incoming._most = 1_000_000
+    whole = frame(b'{"jsonrpc": "2.0", "id": 7, "method": "runtime/ping", "params": {%s}}' % (b" " * 600_000))
+    clients = [await bridge.connect() for _ in range(3)]
+    for client in clients:
+        await client.request("initialize")
+        await client.stream.send_all(whole[:100_000])
+    first, second, third = clients
+    async with first.stream, second.stream, third.stream, bridge.client() as other:
+        await trio.testing.wait_all_tasks_blocked()
+        assert incoming._taken == len(whole)
+        assert await other.request("runtime/ping") == {}
+        await first.stream.send_all(whole[100_000:])
+        assert await first.answer(7) == {}
+        await second.stream.aclose()  # in the middle
+        await third.stream.send_all(whole[100_000:])
+        assert await third.answer(7) == {}
+        await trio.testing.wait_all_tasks_blocked()
+        assert incoming._taken == 0
+
+
+async def test_of_requests_that_wait_with_much_to_write_no_more_are_taken_than_is_stated(
+    bridge: Bridge, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MOST_TEXT", 1_000_000)
+    async with bridge.client() as client, trio.open_nursery() as nursery:
+        path = str(bridge.folder / "file")
+        data = b"".join(framed(n, "file/write", path=path, data=str(n) * 300_000) for n in range(10))
+        nursery.start_soon(client.stream.send_all, data)
+        for n in range(10):
+            assert await client.answer(n) == {}
+        assert Path(path).read_text() == "9" * 300_000
 
 
 async def test_a_client_that_vanishes_in_the_middle_of_anything_leaves_nothing(bridge: Bridge, ran: Ran) -> None:

@@ -2,17 +2,20 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import trio
 import trio.testing
 
 from ukemi.runtime.bridge import answers
+from ukemi.runtime.bridge.away import Away
+from ukemi.runtime.bridge.methods import METHODS, method
+from ukemi.runtime.bridge.session import ClientSession
 
 from ..bridge import Bridge, Client, Failed, running_bridge
 from ..expecting import PATIENCE
-from .peers import Ran, counted
+from .peers import Numbered, Ran, counted
 
 
 @pytest.fixture
@@ -82,6 +85,32 @@ async def test_a_session_outlives_those_that_have_joined_it_and_they_do_not_outl
         await two.closed()
 
 
+async def session_actor(bridge: Bridge) -> Any:
+    (info,) = await bridge.runtime.ref("sessions").call("children")
+    return info.ref.cell.incarnation.actor
+
+
+async def test_a_session_waits_for_its_client_only_while_nobody_is_connected(bridge: Bridge, ran: Ran) -> None:
+    main, joined = await bridge.connect(), await bridge.connect()
+    async with joined.stream:
+        async with main.stream:
+            name = await session_of(main)
+            await joined.request("initialize", session=name, join=True)
+        it = await session_actor(bridge)
+        with trio.fail_after(PATIENCE):
+            while it._outlet.connection is not None:
+                await trio.sleep(0.001)
+        assert it._farewell is None
+        assert await joined.request("test/slow", n=1) == 2
+    with trio.fail_after(PATIENCE):
+        while it._farewell is None:
+            await trio.sleep(0.001)
+    again = await bridge.connect()
+    async with again.stream:
+        assert (await again.request("initialize", session=name, join=True))["resumed"]
+        assert it._farewell is None
+
+
 @pytest.mark.parametrize("name", [None, "no such", 7])
 async def test_there_has_to_be_a_session_to_join(bridge: Bridge, name: Any) -> None:
     client = await bridge.connect()
@@ -100,6 +129,41 @@ async def test_the_newest_main_connection_takes_the_place_of_the_one_before(brid
         await old.closed()
         assert await new.request("test/slow", n=1) == 2
         assert [note["params"]["n"] for note in new.notes] == [1]
+
+
+# --- how many there may be
+
+
+async def test_of_too_many_sessions_without_a_client_those_go_first_that_were_never_used(
+    bridge: Bridge, ran: Ran
+) -> None:
+    Away.of(bridge.runtime.system)._most = 3
+    names = list[str]()
+    for used in (True, False, True, False, False):
+        client = await bridge.connect()
+        async with client.stream:
+            names.append(await session_of(client))
+            if used:
+                assert await client.request("test/quick", n=1) == 2
+        with trio.fail_after(PATIENCE):
+            while bridge.runtime.tree().find("connections").children:
+                await trio.sleep(0.001)
+    with trio.fail_after(PATIENCE):
+        while len(bridge.runtime.tree().find("sessions").children) > 3:
+            await trio.sleep(0.001)
+    left = {node.name for node in bridge.runtime.tree().find("sessions").children}
+    assert left == {names[0], names[2], names[4]}
+
+
+def test_the_oldest_session_goes_and_one_that_is_back_counts_no_more() -> None:
+    away, refs = Away(most=2), [cast(Any, object()) for _ in range(5)]
+    a, b, c, d, e = refs
+    assert [away.add(a, is_used=True), away.add(b, is_used=True)] == [None, None]
+    assert away.add(c, is_used=False) is a
+    assert away.add(d, is_used=True) is c
+    away.remove(b)
+    assert away.add(e, is_used=True) is None
+    assert away.add(a, is_used=False) is d
 
 
 # --- asked again
@@ -159,3 +223,53 @@ async def test_a_request_under_way_that_the_client_will_not_ask_again_is_run_to_
         assert await client.answer(id) == 2
         assert await client.request("test/slow", n=1, requestKey="k") == 2
         assert ran.slow[1] == 2
+
+
+async def test_what_only_reads_is_done_again_and_its_answer_takes_no_room_from_the_others(
+    bridge: Bridge, ran: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers.Answers.__init__, "__defaults__", (2, 10_000, 2))
+    file = tmp_path / "file"
+    file.write_text("before")
+    async with bridge.client() as client:
+        assert await client.request("test/slow", n=1, requestKey="mine") == 2
+        for n in range(5):
+            assert (await client.request("file/read", path=str(file), requestKey=f"read {n}"))["data"] == "before"
+            assert await client.request("runtime/ping", requestKey=f"ping {n}") == {}
+        await client.request("file/write", path=str(file), data="after")
+        assert (await client.request("file/read", path=str(file), requestKey="read 0"))["data"] == "after"
+        assert await client.request("test/slow", n=1, requestKey="mine") == 2
+        assert ran.order == [1]
+
+
+async def test_what_only_reads_is_given_up_with_the_last_connection_that_waits_for_it(bridge: Bridge) -> None:
+    begun, ended = list[int](), list[int]()
+
+    @method("test/read", Numbered, only_reads=True)
+    async def read(session: ClientSession, asked: Numbered) -> None:
+        begun.append(asked.n)
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(asked.n)
+
+    try:
+        main = await bridge.connect()
+        async with main.stream:
+            name = await session_of(main)
+            async with bridge.client(session=name, join=True) as other:
+                for each, n in ((main, 1), (main, 2), (other, 1)):
+                    await each.ask("test/read", n=n, requestKey=n)
+                with trio.fail_after(PATIENCE):
+                    while len(begun) < 2 or await other.request("runtime/ping") != {}:
+                        await trio.sleep(0.001)
+                await main.stream.aclose()
+                with trio.fail_after(PATIENCE):
+                    while not ended:
+                        await trio.sleep(0.001)
+                assert ended == [2]
+            with trio.fail_after(PATIENCE):
+                while len(ended) < 2:
+                    await trio.sleep(0.001)
+    finally:
+        del METHODS["test/read"]

@@ -7,18 +7,23 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from ukemi.actors.events import ActorExited
 from ukemi.actors.ipc import wire
 from ukemi.runtime.bridge import pacing, session
+from ukemi.runtime.bridge.allowance import MOST_ANSWERS
 from ukemi.runtime.bridge.backlog import Backlog
+from ukemi.runtime.bridge.methods import METHODS, method
 from ukemi.runtime.bridge.outlet import Outlet
 from ukemi.runtime.bridge.pacing import BEHIND, PATIENCE, Pacing
+from ukemi.runtime.bridge.session import ClientSession
 from ukemi.supervisors.alerts import AlertRaised
 
 from ..bridge import Bridge, Client, running_bridge
 from ..expecting import PATIENCE as LONG
 from ..expecting import expecting
+from .peers import Numbered
 
 MUCH = 6_000_000
 """Bytes: more than these bridges keep for a client."""
@@ -53,6 +58,88 @@ async def works(client: Client, terminal: str, word: str = "works") -> None:
 
 def printed(client: Client, terminal: str) -> int:
     return sum(len(note["params"]["data"]) for note in client.notes if note["params"].get("terminal") == terminal)
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[list[int]]:
+    """The requests `test/large` that were run: each is answered with a million characters."""
+    made = list[int]()
+
+    @method("test/large", Numbered, only_reads=True, may_be_large=True)
+    async def large(session: ClientSession, asked: Numbered) -> str:
+        made.append(asked.n)
+        await trio.lowlevel.checkpoint()
+        return "x" * 1_000_000
+
+    yield made
+    del METHODS["test/large"]
+
+
+async def test_a_client_that_reads_as_fast_as_it_can_may_ask_for_any_amount_at_once(
+    bridge: Bridge, made: list[int]
+) -> None:
+    count = 60
+    async with bridge.client() as main, bridge.client(session=main.session, join=True) as joined:
+        for client in (main, joined):
+            ids = [await client.ask("test/large", n=n) for n in range(count)]
+            for id in ids:
+                assert len(await client.answer(id)) == 1_000_000
+    assert sorted(made) == sorted([*range(count)] * 2)
+
+
+async def test_of_what_a_client_asks_that_does_not_read_no_more_is_made_than_is_stated(
+    bridge: Bridge, made: list[int]
+) -> None:
+    count = 60
+    async with bridge.client() as slow, bridge.client() as other:
+        ids = [await slow.ask("test/large", n=n) for n in range(count)]
+        with trio.fail_after(LONG):
+            while len(made) < 3 or await other.request("runtime/ping") != {}:
+                await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert len(made) * 1_000_000 < MOST_ANSWERS + 16 * 1_000_000 + 3_000_000
+        for id in ids:
+            assert len(await slow.answer(id)) == 1_000_000
+        assert len(made) == count
+
+
+async def test_answers_that_can_be_given_at_once_wait_for_a_slow_client_too(bridge: Bridge, made: list[int]) -> None:
+    answers = list[int]()
+
+    @method("test/long", Numbered)
+    def long(session: ClientSession, asked: Numbered) -> str:
+        answers.append(asked.n)
+        return "x" * 1_000_000
+
+    try:
+        async with bridge.client() as slow, bridge.client() as other:
+            ids = [await slow.ask("test/long", n=n % 2, requestKey=n % 2) for n in range(100)]
+            with trio.fail_after(LONG):
+                while not answers or await other.request("runtime/ping") != {}:
+                    await trio.sleep(0.001)
+            for id in ids:
+                assert len(await slow.answer(id)) == 1_000_000
+    finally:
+        del METHODS["test/long"]
+
+
+async def test_a_client_that_reads_again_after_both_its_answers_and_its_notifications_have_waited_is_heard(
+    bridge: Bridge, tmp_path: Path
+) -> None:
+    (tmp_path / "big").write_text("x" * 3_000_000)
+    async with bridge.client() as slow, bridge.client() as other:
+        terminal = await slow.terminal(tmp_path)
+        await slow.ask(
+            "terminal/execute", terminal=terminal, command="yes | head -c 700000; read; yes | head -c 700000"
+        )
+        reads = [await slow.ask("file/read", path=str(tmp_path / "big")) for _ in range(2)]
+        pings = [await slow.ask("runtime/ping") for _ in range(2)]
+        await other.request("terminal/write", terminal=terminal, data="\n")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        for id in (*reads, *pings):
+            await slow.answer(id)
+        for _ in range(3):
+            assert await slow.request("runtime/ping") == {}
 
 
 async def test_a_client_that_stops_reading_for_a_while_gets_all_of_it_in_order_since_its_terminal_waits(
