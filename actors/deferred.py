@@ -34,11 +34,21 @@ class Deferred:
     """Names the message, if it is a cast whose handler has asked for that."""
     is_thrown: bool = False
     """Whether it has failed, and its incarnation is still to look at that."""
+    _before: int = attrs.field(init=False)
+    """How many others its incarnation had answered before."""
+
+    def __attrs_post_init__(self) -> None:
+        self._before = self.life.answered
 
     @property
     def is_open(self) -> bool:
         """Whether somebody waits for its answer, or it is a cast."""
         return not self.call.settled
+
+    @property
+    def has_seen_another_answered(self) -> bool:
+        """Whether its incarnation has answered another of those that it had put off, since it has had this one."""
+        return self.life.answered > self._before
 
     def take(self) -> bool:
         """Take it out of its incarnation's hands; False where it is there no more."""
@@ -49,7 +59,8 @@ class Deferred:
         return True
 
     def was_answered(self) -> None:
-        """Count it as handled, as far as anybody counts."""
+        """Count it: as handled, too, if anybody counts those."""
+        self.life.answered += 1
         recovery = self.life.cell.recovery
         if recovery is not None and recovery.watches:
             recovery.succeeded()

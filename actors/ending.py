@@ -144,7 +144,8 @@ def give_again(life: Incarnation) -> list[Message]:
             continue
         history = None
         if cell.recovery is not None:
-            history = cell.recovery.gives_again(life, each.message[0], each.history)
+            moved_on = each.has_seen_another_answered
+            history = cell.recovery.gives_again(life, each.message[0], each.history, moved_on=moved_on)
         if history is None:
             lost.append(each.message)
         else:

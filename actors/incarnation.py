@@ -57,6 +57,7 @@ class Incarnation:
     __slots__ = (
         "_bound_timer",
         "actor",
+        "answered",
         "answers_for",
         "attention",
         "begun",
@@ -111,6 +112,8 @@ class Incarnation:
         self.context.run(current.set, self)
         self.order: Any = None
         """What the supervisor is to do about its end."""
+        self.answered = 0
+        """How many of the messages that it was to answer later have their answers."""
         self.answers_for: BaseException | None = None
         """The failure in whose place the method in hand answers."""
         self.attention = False

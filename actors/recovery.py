@@ -68,9 +68,12 @@ class Recovery(Protocol):
     def ended(self, life: Incarnation, reason: Reason) -> Any:
         """The order upon an abnormal end that no message has brought about, or on which nobody has decided."""
 
-    def gives_again(self, life: Incarnation, method: str, history: Any = None) -> Any:
+    def gives_again(self, life: Incarnation, method: str, history: Any = None, *, moved_on: bool = False) -> Any:
         """What to remember of a message, so that it is given again, that was to be answered later than its incarnation
-        has lived. None: it is lost."""
+        has lived. None: it is lost.
+
+        `moved_on`: meanwhile the incarnation has answered another one that it had put off.
+        """
 
     def succeeded(self) -> None:
         """A message was handled, or rejected, if `watches`."""

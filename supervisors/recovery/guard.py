@@ -151,13 +151,15 @@ class Guard:
         """What the supervisor is to do about a restart whose start has failed."""
         return self._order_on(error)
 
-    def gives_again(self, life: Incarnation, method: str, history: Any = None) -> History | None:
+    def gives_again(
+        self, life: Incarnation, method: str, history: Any = None, *, moved_on: bool = False
+    ) -> History | None:
         """See `Recovery`: where the policy gives messages again at all, and the method bears it."""
         known = life.methods.own.get(method)
         if known is None or not known.retryable or not self.policy.retries:
             return None
         past: History = history or History()
-        return past.keep(self._now(), own=False)
+        return past.keep(self._now(), own=False, moved_on=moved_on)
 
     def succeeded(self) -> None:
         """See `Recovery`."""

@@ -20,7 +20,7 @@ QUIET = 5.0
 """Seconds without a failure after which the tries of a child count from 0 again."""
 
 MOST_KEPT = 10
-"""How often a message is given to another incarnation."""
+"""How often in a row a message is given to another incarnation."""
 AWHILE = 30.0
 """Seconds after which that an actor has ended with a message in its hands is no fault of the message."""
 
@@ -53,13 +53,15 @@ class History:
         since = self.deferred_since if self.deferred_since is not None else now
         return attrs.evolve(self, deferred=self.deferred + 1, deferred_since=since)
 
-    def keep(self, now: float, *, own: bool) -> History | None:
+    def keep(self, now: float, *, own: bool, moved_on: bool = False) -> History | None:
         """Given to another incarnation; None, if that has been done too often and did not help.
 
         `own`: it was this message that failed. Else it was in the hands of an actor that has failed of something else,
-        and counts anew after a while.
+        and counts anew after a while, and where the actor has `moved_on`: it has got others done with this one in its
+        hands.
         """
-        is_row = own or (self.kept_at is not None and now - self.kept_at <= AWHILE)
+        is_recent = self.kept_at is not None and now - self.kept_at <= AWHILE
+        is_row = own or (is_recent and not moved_on)
         kept = self.kept + 1 if is_row else 1
         return attrs.evolve(self, kept=kept, kept_at=now) if kept <= MOST_KEPT else None
 

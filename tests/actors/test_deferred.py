@@ -126,7 +126,7 @@ def test_kept_beyond_the_end_of_trios_run_it_harms_nobody() -> None:
         system = System()
         async with system.open():
             cell: Any = SimpleNamespace(system=system, path="/x")
-            life: Any = SimpleNamespace(cell=cell, deferred={})
+            life: Any = SimpleNamespace(cell=cell, deferred={}, answered=0)
             for _ in range(2):
                 call = Call(cell, "m")
                 call.task = trio.lowlevel.current_task()

@@ -19,11 +19,12 @@ from ukemi import (
     Restart,
     Resume,
     Row,
+    Runtime,
 )
 from ukemi.actors.events import DeadLetter
 from ukemi.supervisors import Recovered
 
-from .clerks import RETRY, Book, Deputy, ask, office, reset
+from .clerks import RETRY, Book, Deputy, Papers, Senders, ask, lodge, office, reset
 
 methods = pytest.mark.parametrize("method", ["again", "again_async"])
 
@@ -255,6 +256,52 @@ async def test_it_never_outlives_its_callers_time(autojump_clock: MockClock) -> 
             clerk.cast("break_down")
         await trio.sleep(20)
         assert [n for n, _, _ in book.take()] == [1]
+
+
+async def end_it(runtime: Runtime) -> None:
+    """The porter ends, and its next incarnation has what is given again."""
+    runtime.ref("porter").kill()
+    await trio.sleep(0.1)
+
+
+@pytest.mark.rule("M9")
+async def test_an_actor_that_gets_others_done_keeps_one_that_takes_longer_however_often_it_ends(
+    autojump_clock: MockClock,
+) -> None:
+    papers = Papers({1: ["defer"] * 31, **{n: ["defer"] for n in range(100, 130)}})
+    async with lodge(papers, RETRY) as runtime, trio.open_nursery() as nursery:
+        senders = Senders(runtime, nursery)
+        await senders.send("call", 1)
+        for n in range(100, 130):
+            await senders.send("call", n)
+            papers.replies[n].send(n)
+            await end_it(runtime)
+        papers.replies[1].send(1000)
+        await wait_all_tasks_blocked()
+        assert senders.answers[1] == 1000
+        assert senders.answers.keys() == {1, *range(100, 130)}
+        assert len(set(papers.names[1])) == 1
+
+
+@pytest.mark.rule("M9")
+@pytest.mark.parametrize("others", ["none", "at once", "too early"])
+async def test_one_with_which_its_actor_ends_each_time_is_given_ten_times_more(
+    autojump_clock: MockClock, others: str
+) -> None:
+    papers = Papers({n: ["defer"] * 100 for n in (1, 2)})
+    async with lodge(papers, RETRY) as runtime, trio.open_nursery() as nursery:
+        senders = Senders(runtime, nursery)
+        if others == "too early":
+            await senders.send("call", 2)
+            papers.replies[2].send("before")
+        await senders.send("call", 1)
+        for _ in range(11):
+            assert 1 not in senders.answers
+            if others == "at once":
+                await senders.send("call", 3)
+            await end_it(runtime)
+        assert isinstance(senders.answers[1], ActorCrashed)
+        assert [n for _, n in papers.take()].count(1) == 11
 
 
 async def test_a_child_that_is_stopped_for_good_fails_what_it_had_put_off() -> None:
