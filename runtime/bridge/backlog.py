@@ -9,6 +9,8 @@ from typing import Any
 from ...actors.ipc.framing import frame
 from ...actors.ipc.jsonrpc import Notification, encode
 
+GAP = "runtime/gap"
+"""What the notification is called that tells that others are gone."""
 MOST = 10_000
 """Notifications kept."""
 MOST_BYTES = 8 * 1024 * 1024
@@ -53,6 +55,11 @@ class Backlog:
     def gap_after(self, seq: int) -> tuple[int, int] | None:
         """The first and the last number of those after this one that are gone for good, if any are."""
         return (seq + 1, self.first_seq - 1) if seq + 1 < self.first_seq else None
+
+    def gap_frame(self, seq: int) -> bytes:
+        """The notification that tells of such a gap; its number is the last one's that is gone."""
+        to = self.first_seq - 1
+        return frame(encode(Notification(GAP, {"from": seq + 1, "to": to, "seq": to})))
 
     def clear(self) -> int:
         """Forget them all, so that a client that has missed them is told of a gap; how many bytes that were."""

@@ -36,8 +36,8 @@ _COUNTED = (Resource.MEMORY, Resource.FILES, Resource.PROCESSES)
 
 
 def relief_rows(*, takes_clients: bool = True) -> tuple[Row, ...]:
-    """The rows of a bridge; of one that serves a single client there are no connections to let in slowly."""
-    return (*_ROWS, _FEWER_CLIENTS) if takes_clients else _ROWS
+    """The rows of a bridge; one that serves a single client has no connections to close, or to let in slowly."""
+    return (*_ROWS, *_FEWER_CLIENTS) if takes_clients else _ROWS
 
 
 _ROWS = (
@@ -49,7 +49,6 @@ _ROWS = (
         of=_SPACE,
     ),
     when("high", tell(STORE, FileStore.clear), times=None, every=AGAIN, of=_SPACE),
-    when("high", announce(CLOSE_IDLE), times=None, every=AGAIN, of=(Resource.MEMORY, Resource.FILES)),
     when("high", tell("../trimmer", Trimmer.trim), times=None, every=AGAIN, of=_SPACE),
     when("high", lower_quality(), of=_COUNTED),
     when("critical", lower_quality(3), of=_COUNTED),
@@ -58,4 +57,7 @@ _ROWS = (
     when("critical", throttle("../terminals", NEW_TERMINALS)),
     when("critical", throttle(STORE, FILES), of=_COUNTED),
 )
-_FEWER_CLIENTS = when("critical", throttle("../connections", NEW_CONNECTIONS), of=_COUNTED)
+_FEWER_CLIENTS = (
+    when("high", announce(CLOSE_IDLE), times=None, every=AGAIN, of=(Resource.MEMORY, Resource.FILES)),
+    when("critical", throttle("../connections", NEW_CONNECTIONS), of=_COUNTED),
+)

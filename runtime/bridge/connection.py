@@ -11,6 +11,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from itertools import count
+from math import inf
 from typing import Any
 
 import trio
@@ -19,7 +20,7 @@ from ...actors.actor import Actor
 from ...actors.errors import ActorCrashed, ActorStopped, CallTimeout, ComponentNotFound
 from ...actors.ipc.framing import LARGEST, FramingError
 from ...actors.ipc.jsonrpc import BadMessage, Code, Notification, Request, Response, RpcError, decode
-from ...actors.ipc.wire import SlowPeer, Wire
+from ...actors.ipc.wire import PATIENCE, SlowPeer, Wire
 from ...actors.messages import Down
 from ...actors.reasons import Reason
 from ...actors.ref import Ref
@@ -60,10 +61,14 @@ class SlowClient(SlowPeer):
 
 
 class Connection(Actor):
-    """Serves one stream. `sessions` is the path of the sessions' supervisor, from here."""
+    """Serves one stream. `sessions` is the path of the sessions' supervisor, from here.
 
-    def __init__(self, stream: trio.abc.Stream, sessions: str = "../../sessions") -> None:
-        self._wire = Wire(stream, largest=LARGEST_AT_FIRST)
+    A client that `is_only` is waited for as long as it takes: nobody else is served, so nobody has to be kept from it.
+    """
+
+    def __init__(self, stream: trio.abc.Stream, sessions: str = "../../sessions", *, is_only: bool = False) -> None:
+        self._wire = Wire(stream, largest=LARGEST_AT_FIRST, patience=inf if is_only else PATIENCE)
+        self._is_only = is_only
         self._sessions_path = sessions
         self._session: Ref[ClientSession] | None = None
         self._told = 0
@@ -189,7 +194,7 @@ class Connection(Actor):
         if wire.unfinished > LARGEST_AT_FIRST and self._incoming is None:
             self._incoming = await Incoming.of(self.ctx._incarnation.cell.system).take(wire.unfinished)
             self._unfinished_since = trio.current_time()
-        if self._session is not None and self._unfinished_since is None:
+        if self._is_only or (self._session is not None and self._unfinished_since is None):
             bodies = await wire.receive_some()
         else:
             bodies = await self._receive_in_time()
@@ -210,7 +215,7 @@ class Connection(Actor):
 
     async def _receive_in_time(self) -> list[bytes] | None:
         since, said = self._unfinished_since, f"a frame was not ended within {FRAME_WITHIN:g} s"
-        by = since + FRAME_WITHIN if since is not None else float("inf")
+        by = since + FRAME_WITHIN if since is not None else inf
         if self._session is None and self._started + INITIALIZE_WITHIN < by:
             by, said = self._started + INITIALIZE_WITHIN, f"no initialize came within {INITIALIZE_WITHIN:g} s"
         with trio.move_on_at(by):
@@ -314,7 +319,7 @@ class Connection(Actor):
         if joins:
             await pass_on(session, ClientSession.join, self._me, request)
         else:
-            await pass_on(session, ClientSession.attach, self._me, request, last_seq)
+            await pass_on(session, ClientSession.attach, self._me, request, last_seq, self._is_only)
 
     def _known_session(self, name: Any) -> Ref[ClientSession] | None:
         try:

@@ -51,6 +51,7 @@ class Outlet:
         """Where all of it goes, if there is such."""
         self._backlog = backlog
         self._window = window
+        self._tells_gaps = False
         self._told = 0
         """The number of the last notification that was handed over."""
         self.told_bytes = 0
@@ -59,11 +60,15 @@ class Outlet:
         self._held: deque[_Held] = deque()
         self._held_bytes = 0
 
-    def open(self, connection: Ref[Any], last_seq: int = 0) -> tuple[int, int] | None:
-        """Let all that comes after `last_seq` go out over this connection; the gap, if there is one."""
+    def open(self, connection: Ref[Any], last_seq: int = 0, *, tells_gaps: bool = False) -> tuple[int, int] | None:
+        """Let all that comes after `last_seq` go out over this connection; the gap, if there is one.
+
+        With `tells_gaps` it is never lost: what is no longer kept when its turn comes is told as a gap, in its place.
+        """
         gap = self._backlog.gap_after(last_seq)
         self.close()
         self.connection = connection
+        self._tells_gaps = tells_gaps
         self._told = min(gap[1] if gap is not None else last_seq, self._backlog.last_seq)
         self.told_bytes = self._backlog.added - self._backlog.bytes_after(self._told)
         return gap
@@ -91,7 +96,11 @@ class Outlet:
     @property
     def is_lost(self) -> bool:
         """Whether what comes next is no longer kept."""
-        return self.connection is not None and self._told + 1 < self._backlog.first_seq
+        return self.connection is not None and not self._tells_gaps and self._has_gap
+
+    @property
+    def _has_gap(self) -> bool:
+        return self._told + 1 < self._backlog.first_seq
 
     @property
     def is_busy(self) -> bool:
@@ -131,6 +140,10 @@ class Outlet:
                 if held.release is not None:
                     released.append(held.release)
                 frame = held.frame()
+            elif self._has_gap:
+                frame = self._backlog.gap_frame(self._told)
+                self._told = self._backlog.first_seq - 1
+                self.told_bytes = self._backlog.added - self._backlog.bytes_after(self._told)
             elif self.is_behind:
                 frame = self._backlog.frame(self._told + 1)
                 self._told += 1

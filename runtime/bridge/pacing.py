@@ -2,7 +2,8 @@
 
 A terminal prints faster than most clients read. What waits for a client is bounded, so one that is far behind has its
 terminals wait, as long as it takes some of what waits for it. One that takes nothing for `PATIENCE` is not waited for
-any longer, whether it is connected or not: it loses what its backlog can't hold, and is told so when it is back.
+any longer, whether it is connected or not: it loses what its backlog can't hold, and is told so when it is back. The
+only client of a bridge always is.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ class Pacing:
     def __init__(self) -> None:
         self.is_slowing = False
         """Whether the client is behind."""
+        self.is_patient = False
+        """Whether it is waited for as long as it takes."""
         self._told = 0
         self._progress = 0.0
 
@@ -31,4 +34,4 @@ class Pacing:
         if told != self._told or not self.is_slowing:
             self._told, self._progress = told, now
         self.is_slowing = lag > (BEHIND // 4 if self.is_slowing else BEHIND)
-        return self.is_slowing and now - self._progress < PATIENCE
+        return self.is_slowing and (self.is_patient or now - self._progress < PATIENCE)

@@ -170,15 +170,17 @@ class ClientSession(Actor):
     # --- messages
 
     @local
-    async def attach(self, connection: Ref[Any], request: Request, last_seq: int) -> None:
+    async def attach(self, connection: Ref[Any], request: Request, last_seq: int, is_only: bool = False) -> None:
         """Answer `initialize`; send to this connection from now on, first what the client missed after `last_seq`.
 
         It takes the place of the one before, which ends: its client has come back, or has opened a second by mistake.
+        One that `is_only` is never given up: its terminals wait as long as it takes, and gaps are told.
         """
+        self._pacing.is_patient = is_only
         before = self._outlet.connection
         if before is not None:
             await pass_on(before, "leave")
-        gap = self._outlet.open(connection, last_seq)
+        gap = self._outlet.open(connection, last_seq, tells_gaps=is_only)
         await self._greet(self._outlet, connection, request, gap)
         await self._tell_what_waits(self._outlet)
 

@@ -2,7 +2,8 @@
 
 What the client says comes in on standard input, and what it is told goes out on standard output; nothing else does,
 since whatever else this process prints goes to standard error from then on. When the client says `exit`, or closes its
-end, the whole runtime ends. Several may run beside each other: each has a state folder of its own.
+end, the whole runtime ends; one that is suspended is waited for. Several may run beside each other: each has a state
+folder of its own.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class OnlyClient(Connection):
     """The connection of the one client."""
 
     def __init__(self, stdio: Stdio) -> None:
-        super().__init__(stdio.open(), sessions="../sessions")
+        super().__init__(stdio.open(), sessions="../sessions", is_only=True)
         self._stdio = stdio
 
     def shut_down(self) -> None:

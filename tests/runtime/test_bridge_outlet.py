@@ -137,6 +137,31 @@ def test_a_client_is_lost_once_what_it_is_to_be_told_next_is_gone() -> None:
     assert out.is_lost
 
 
+def test_one_that_tells_gaps_is_never_lost_and_tells_them_once_in_their_place() -> None:
+    backlog, out = outlet(window=1, most=2)
+    out.open("connection", tells_gaps=True)  # type: ignore[arg-type]
+    backlog.add("n", {})
+    assert out.take() is not None
+    hold(out, "behind 1")
+    for _ in range(100):
+        backlog.add("n", {})
+        assert not out.is_lost
+        hold(out, f"behind {backlog.last_seq}")
+    found = list[Any]()
+    told = list[bytes]()
+    while len(found) < 104:
+        out.acknowledge(1_000_000)
+        piece = out.take()
+        assert piece is not None
+        told.append(piece.data)
+        found += said(piece.data)
+    lost = [f"behind {n}" for n in range(2, 99)]
+    assert found == ["behind 1", 99, *lost, "behind 99", 100, "behind 100", 101, "behind 101"]
+    gap = next(body for data in told for body in FrameReader().feed(data) if b"runtime/gap" in body)
+    assert orjson.loads(gap)["params"] == {"from": 2, "to": 99, "seq": 99}
+    assert out.lag == 0
+
+
 def test_who_waits_for_an_answer_to_go_out_is_released_when_there_is_no_connection_any_more() -> None:
     backlog, out = outlet(window=1)
     out.open("connection", 0)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from ukemi.actors.files import FileStore
 from ukemi.actors.resources import Found, Reading, Resource, Source, find_sources
 from ukemi.actors.resources.pressure import Scale
 from ukemi.runtime.bridge.bands import HALVINGS, relief_rows
-from ukemi.runtime.bridge.connection import IDLE
+from ukemi.runtime.bridge.connection import CLOSE_IDLE, IDLE
 from ukemi.runtime.bridge.tree import bridge_tree
 
 from .. import bridge as bridge_module
@@ -168,8 +168,10 @@ async def test_every_actor_that_a_row_names_is_there(tmp_path: Path) -> None:
                 assert bridge.runtime.ref(f"/bridge/{actor.removeprefix('../')}")
 
 
-def test_a_bridge_for_one_client_has_no_others_to_let_in_slowly() -> None:
-    named = [getattr(row.do, "actor", "") for row in relief_rows(takes_clients=False)]
+def test_a_bridge_for_one_client_has_no_others_to_let_in_slowly_and_does_not_close_its_connection() -> None:
+    rows = relief_rows(takes_clients=False)
+    named = [getattr(row.do, "actor", "") for row in rows]
+    assert CLOSE_IDLE not in [getattr(row.do, "topic", "") for row in rows]
     assert "../connections" not in named
     assert "../terminals" in named
 

@@ -5,19 +5,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 from ukemi.actors.events import ActorExited
-from ukemi.actors.ipc import wire
-from ukemi.runtime.bridge import pacing, session
+from ukemi.runtime.bridge import connection, pacing, session
 from ukemi.runtime.bridge.allowance import MOST_ANSWERS
 from ukemi.runtime.bridge.backlog import Backlog
 from ukemi.runtime.bridge.methods import METHODS, method
 from ukemi.runtime.bridge.outlet import Outlet
 from ukemi.runtime.bridge.pacing import BEHIND, PATIENCE, Pacing
 from ukemi.runtime.bridge.session import ClientSession
+from ukemi.runtime.bridge.stdio import OnlyClient, Stdio
 from ukemi.supervisors.alerts import AlertRaised
 
 from ..bridge import Bridge, Client, running_bridge
@@ -37,7 +38,7 @@ async def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setattr(Outlet.__init__, "__defaults__", (2**18,))
     for module in (pacing, session):
         monkeypatch.setattr(module, "BEHIND", 2**18)
-    monkeypatch.setitem(wire.Wire.__init__.__kwdefaults__, "patience", 1000.0)
+    monkeypatch.setattr(connection, "PATIENCE", 1000.0)
     monkeypatch.setattr(pacing, "PATIENCE", 1000.0)
     async with running_bridge(tmp_path, encode=False) as bridge:
         yield bridge
@@ -46,7 +47,7 @@ async def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 @pytest.fixture
 async def impatient_bridge(bridge: Bridge, monkeypatch: pytest.MonkeyPatch) -> Bridge:
     """One that waits for nobody as long as usual."""
-    monkeypatch.setitem(wire.Wire.__init__.__kwdefaults__, "patience", 0.5)
+    monkeypatch.setattr(connection, "PATIENCE", 0.5)
     monkeypatch.setattr(pacing, "PATIENCE", 0.2)
     return bridge
 
@@ -259,6 +260,45 @@ async def test_a_client_that_reads_nothing_while_it_is_told_nothing_is_let_be(br
         assert await client.request("runtime/ping") == {}
 
 
+@attrs.define(eq=False)
+class OnStream(Stdio):
+    """The only client's streams are a socket."""
+
+    stream: Any = None
+
+    def open(self) -> Any:
+        return self.stream
+
+
+async def test_the_only_client_of_a_bridge_is_waited_for_as_long_as_it_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for module, name in [(connection, "PATIENCE"), (pacing, "PATIENCE"), (connection, "INITIALIZE_WITHIN")]:
+        monkeypatch.setattr(module, name, 0.0)
+    monkeypatch.setattr(connection, "FRAME_WITHIN", 0.0)
+    monkeypatch.setattr(Backlog.__init__, "__defaults__", (10_000, 3 * 2**20))
+    here, there = trio.socket.socketpair()
+    stdio, client = OnStream(stream=trio.SocketStream(there)), Client(trio.SocketStream(here))
+    async with running_bridge(tmp_path, encode=False, stdio=stdio) as bridge, client.stream:
+        hello = framed({"id": 0, "method": "initialize", "params": {}})
+        for part in (hello[:50], hello[50:]):
+            await client.stream.send_all(part)
+            await trio.testing.wait_all_tasks_blocked()
+        await client.answer(0)
+        terminal = await client.terminal(tmp_path, shell="bash")
+        id = await client.ask("terminal/execute", terminal=terminal, command=PRINT)
+        life = bridge.runtime.ref("/bridge/client").cell.incarnation
+        assert life is not None
+        assert isinstance(life.actor, OnlyClient)
+        with trio.fail_after(LONG):
+            while not life.actor._wire.unsent:
+                await trio.sleep(0.001)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert (await client.answer(id))["exitCode"] == 0
+        assert printed(client, terminal) == MUCH // 11 * 12 + MUCH % 11
+        assert not [note for note in client.notes if note["method"] == "runtime/gap"]
+
+
 def framed(message: dict[str, Any]) -> bytes:
     body = json.dumps({"jsonrpc": "2.0", **message}).encode()
     return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
@@ -276,6 +316,12 @@ def test_terminals_wait_while_the_client_is_behind_and_makes_progress() -> None:
     assert it.look(BEHIND // 2, 100, 100.0)
     assert not it.look(BEHIND // 4, 100, 100.0)
     assert not it.look(BEHIND // 2, 100, 100.0)
+
+
+def test_terminals_wait_for_the_only_client_however_long_it_takes_nothing() -> None:
+    it = Pacing()
+    it.is_patient = True
+    assert all(it.look(BEHIND * 2, 5, now) for now in (0.0, PATIENCE, 1000 * PATIENCE))
 
 
 def test_terminals_do_not_wait_for_a_client_that_takes_nothing_until_it_does() -> None:
