@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -63,6 +64,7 @@ commands.add_command(policy_command)
 
 def main() -> None:
     """The entry point."""
+    _open_missing()
     try:
         commands(standalone_mode=False)
     except click.exceptions.Exit as exit:
@@ -73,6 +75,19 @@ def main() -> None:
         _fail(error.format_message(), error.exit_code)
     except (UkemiError, OSError) as error:
         _fail(str(error), 1)
+
+
+def _open_missing() -> None:
+    """Let the standard descriptors that this process was started without lead nowhere.
+
+    Whatever is opened next would be given their numbers, and take what is meant for them.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free is this one
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  (for as long as the process lives)
 
 
 def _fail(message: str, code: int) -> None:

@@ -36,10 +36,13 @@ class Served:
 
 
 @asynccontextmanager
-async def served(home: Path, *options: str) -> AsyncIterator[Served]:
+async def served(home: Path, *options: str, without: str = "") -> AsyncIterator[Served]:
+    """Started `without` some descriptors, as the shell says it."""
     environment = {**os.environ, "XDG_STATE_HOME": str(home / "state")}
     command = [sys.executable, "-m", "ukemi", "run", "--stdio", *options]
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    if without:
+        command = ["/bin/sh", "-c", f'exec "$@" {without}', "sh", *command]
     process = await trio.lowlevel.open_process(command, env=environment, **pipes)
     assert process.stdin is not None
     assert process.stdout is not None
@@ -125,6 +128,25 @@ async def test_several_run_beside_each_other_each_in_a_state_folder_of_its_own(t
                 "bridge-stdio",
                 "bridge-stdio-2",
             ]
+
+
+async def test_without_descriptors_for_it_there_is_no_client_and_nothing_else_takes_their_place(tmp_path: Path) -> None:
+    async with served(tmp_path, "--log-level", "ERROR", without="<&- >&-") as bridge:
+        assert await bridge.ended() == 1
+        assert await bridge.errors() == ""
+
+
+async def test_without_a_place_for_its_log_the_client_is_told_nothing_else(tmp_path: Path) -> None:
+    async with served(tmp_path, "--log-level", "DEBUG", without="2>&-") as bridge:
+        client = bridge.client
+        await client.request("initialize")
+        terminal = await client.terminal(tmp_path)
+        answer = await client.request("terminal/execute", terminal=terminal, command="echo hello; echo there >&2")
+        assert answer["output"] == "hello\r\nthere\r\n"
+        await client.notify("exit")
+        assert await bridge.ended() == 1
+        await client.closed()
+        assert client._buffer == b""
 
 
 async def test_another_tree_has_no_stdio(tmp_path: Path) -> None:
