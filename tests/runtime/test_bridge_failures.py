@@ -1,6 +1,7 @@
 """What a client is told of an error: the classifier's word, a code, and a message that names the root."""
 
 import errno
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from ukemi.actors.ipc.jsonrpc import Code, RpcError
 from ukemi.actors.terminal.errors import CommandLost, CommandTimeout
 from ukemi.runtime.bridge.failures import as_rpc_error, cancelled, failure_data, is_failure
 from ukemi.supervisors.errors import StartFailed
+
+from ..bridge import Failed, running_bridge
 
 T1 = "/bridge/terminals/t1"
 SESSION = "/bridge/sessions/s"
@@ -86,3 +89,28 @@ def test_a_cancelled_request_has_failed_of_nothing() -> None:
     assert told.data["component"] == SESSION
     assert not is_failure(told)
     assert not is_failure(None)
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("file/read", {}),
+        ("file/read", {"path": 5}),
+        ("file/read", {"path": "a\0b"}),
+        ("file/read", {"path": "x", "more": 1}),
+        ("file/write", {"path": "x", "data": "!", "encoding": "base64"}),
+        ("watch/add", {"path": "!!", "encoding": "base64"}),
+        ("watch/remove", {"watch": "w99"}),
+        ("terminal/create", {"cols": -1}),
+        ("terminal/close", {"terminal": "t99"}),
+        ("runtime/metrics", {"operation": 5}),
+    ],
+)
+async def test_a_wrong_parameter_is_the_same_failure_whoever_finds_it(
+    method: str, params: dict[str, Any], tmp_path: Path
+) -> None:
+    async with running_bridge(tmp_path) as bridge, bridge.client() as client:
+        with pytest.raises(Failed) as caught:
+            await client.request(method, **params)
+    assert caught.value.code == Code.INVALID_PARAMS
+    assert (caught.value.data["category"], caught.value.data["severity"]) == ("Unknown", "Warning")
