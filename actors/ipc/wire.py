@@ -55,6 +55,8 @@ class Wire:
         self._patience = patience
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
+        self.taken = 0
+        """Bytes that the peer has taken after it had not had room for them."""
         self._more = trio.Event()
         self._empty = trio.Event()
         self._empty.set()
@@ -122,6 +124,7 @@ class Wire:
                 raise SlowPeer(f"the peer has read nothing for {self._patience:g} s: {self._unsent_bytes} bytes wait")
             left = left[sent:]
             self._unsent_bytes -= sent
+            self.taken += sent
             if self._unsent_bytes <= HIGH_WATER // 2:
                 self._room.set()
 

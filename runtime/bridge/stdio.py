@@ -9,12 +9,14 @@ folder of its own.
 from __future__ import annotations
 
 import os
+import select
 from pathlib import Path
 from typing import Any
 
 import attrs
 import trio
 
+from ...actors.ipc.wire import PATIENCE
 from ...supervisors.spec import ChildSpec
 from ...supervisors.tree import child
 from ..state_dir import free_state_dir
@@ -23,6 +25,8 @@ from .connection import Connection
 
 STATE = "bridge-stdio"
 """The state folder, if none is named; with a number where others live in it."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks whether the client has closed its end."""
 
 
 def serve_stdio(*, state_dir: Path | None = None, **options: Any) -> bool:
@@ -45,6 +49,8 @@ class Stdio:
 
     was_shut_down: bool = False
     """Whether the client has asked for `shutdown`."""
+    into: int | None = None
+    """The descriptor from which the client is read."""
 
     def open(self) -> trio.StapledStream[trio.lowlevel.FdStream, trio.lowlevel.FdStream]:
         """Take both away from everything else in this process."""
@@ -53,7 +59,17 @@ class Stdio:
         os.dup2(nothing, 0)
         os.close(nothing)
         os.dup2(2, 1)
+        self.into = into
         return trio.StapledStream(trio.lowlevel.FdStream(out), trio.lowlevel.FdStream(into))
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client has closed its end; to be seen before all that came was read."""
+        if self.into is None:
+            return False
+        poll = select.poll()
+        poll.register(self.into, 0)
+        return any(event & select.POLLHUP for _, event in poll.poll(0))
 
     def child(self) -> ChildSpec:
         """Its connection, beside the sessions, with whose end the supervisor ends.
@@ -65,11 +81,29 @@ class Stdio:
 
 
 class OnlyClient(Connection):
-    """The connection of the one client."""
+    """The connection of the one client.
+
+    While that takes nothing, nothing is read from it, so that the end of the input would not be seen: it is looked for.
+    """
 
     def __init__(self, stdio: Stdio) -> None:
         super().__init__(stdio.open(), sessions="../sessions", is_only=True)
         self._stdio = stdio
+        self._taken, self._since = 0, 0.0
+        """What the client had taken, and since when it has been no more."""
+
+    def on_start(self) -> None:
+        """Begin to serve."""
+        super().on_start()
+        self.ctx.every(LOOK_EVERY, self.look)
+
+    def look(self) -> None:
+        """End for a client that has closed its end, and takes nothing any more."""
+        taken, now = self._wire.taken, trio.current_time()
+        if taken != self._taken or not self._stdio.is_closed:
+            self._taken, self._since = taken, now
+        elif now - self._since >= PATIENCE:
+            self.ctx.stop()
 
     def shut_down(self) -> None:
         """As `Connection.shut_down`, and it is remembered."""

@@ -1,6 +1,7 @@
 """Clients that read slowly or not at all: they wait, are waited for as long as is stated, and hold up nobody."""
 
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import trio.testing
 
 from ukemi.actors.events import ActorExited
 from ukemi.runtime.bridge import connection, pacing, session
+from ukemi.runtime.bridge import stdio as stdio_module
 from ukemi.runtime.bridge.allowance import MOST_ANSWERS
 from ukemi.runtime.bridge.backlog import Backlog
 from ukemi.runtime.bridge.methods import METHODS, method
@@ -269,6 +271,38 @@ class OnStream(Stdio):
     def open(self) -> Any:
         return self.stream
 
+    @staticmethod
+    def is_waited_for(bridge: Bridge) -> bool:
+        """Whether something waits to be taken by the client."""
+        life = bridge.runtime.ref("/bridge/client").cell.incarnation
+        assert life is not None
+        assert isinstance(life.actor, OnlyClient)
+        return bool(life.actor._wire.unsent)
+
+
+async def test_the_only_client_is_not_waited_for_once_it_has_closed_its_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, made: list[int]
+) -> None:
+    monkeypatch.setattr(stdio_module, "PATIENCE", 0.0)
+    monkeypatch.setattr(stdio_module, "LOOK_EVERY", 0.2)
+    (from_client, to_bridge), (from_bridge, to_client) = os.pipe(), os.pipe()
+    streams = trio.StapledStream(trio.lowlevel.FdStream(to_client), trio.lowlevel.FdStream(from_client))
+    stdio, answers = OnStream(stream=streams, into=from_client), trio.lowlevel.FdStream(from_bridge)
+    async with running_bridge(tmp_path, encode=False, stdio=stdio) as bridge, answers:
+        async with trio.lowlevel.FdStream(to_bridge) as client:
+            await client.send_all(framed({"id": 0, "method": "initialize", "params": {}}))
+            for n in range(5):
+                await client.send_all(framed({"id": n, "method": "test/large", "params": {"n": n}}))
+            with trio.fail_after(LONG):
+                while len(made) < 5 or not stdio.is_waited_for(bridge):
+                    await trio.sleep(0.001)
+            for n in range(5, 7):
+                await client.send_all(framed({"id": n, "method": "runtime/ping", "params": {}}))
+                await trio.testing.wait_all_tasks_blocked(0.05)
+            assert stdio.is_waited_for(bridge)
+        with trio.fail_after(LONG):
+            await bridge.runtime.wait()
+
 
 async def test_the_only_client_of_a_bridge_is_waited_for_as_long_as_it_takes(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -287,11 +321,8 @@ async def test_the_only_client_of_a_bridge_is_waited_for_as_long_as_it_takes(
         await client.answer(0)
         terminal = await client.terminal(tmp_path, shell="bash")
         id = await client.ask("terminal/execute", terminal=terminal, command=PRINT)
-        life = bridge.runtime.ref("/bridge/client").cell.incarnation
-        assert life is not None
-        assert isinstance(life.actor, OnlyClient)
         with trio.fail_after(LONG):
-            while not life.actor._wire.unsent:
+            while not stdio.is_waited_for(bridge):
                 await trio.sleep(0.001)
         await trio.testing.wait_all_tasks_blocked(0.05)
         assert (await client.answer(id))["exitCode"] == 0
