@@ -104,7 +104,7 @@ def encode(message: RpcMessage) -> bytes:
 
 def decode(body: bytes, most_values: int = MOST_VALUES) -> RpcMessage:
     """The message in a body. Raises BadMessage, which is the answer that the sender is to be given."""
-    if has_more_values(body, most_values):
+    if len(body) > most_values and has_more_values(body, most_values):
         raise BadMessage(Code.INVALID_REQUEST, f"the body holds more than {most_values} values")
     try:
         data = orjson.loads(body)

@@ -191,10 +191,11 @@ class Connection(Actor):
     async def _receive(self) -> list[bytes] | None:
         """What comes in next, once there is room for it. Raises SlowClient where it takes too long."""
         wire = self._wire
-        if wire.unfinished > LARGEST_AT_FIRST and self._incoming is None:
+        is_begun = self._unfinished_since is not None
+        if is_begun and self._incoming is None and wire.unfinished > LARGEST_AT_FIRST:
             self._incoming = await Incoming.of(self.ctx._incarnation.cell.system).take(wire.unfinished)
             self._unfinished_since = trio.current_time()
-        if self._is_only or (self._session is not None and self._unfinished_since is None):
+        if self._is_only or (self._session is not None and not is_begun):
             bodies = await wire.receive_some()
         else:
             bodies = await self._receive_in_time()

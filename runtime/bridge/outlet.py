@@ -105,7 +105,7 @@ class Outlet:
     @property
     def is_busy(self) -> bool:
         """Whether an answer has to wait its turn."""
-        return self.is_behind or bool(self._held) or self._under_way >= self._window
+        return bool(self._held) or self._under_way >= self._window or self._told < self._backlog.last_seq
 
     @property
     def is_full(self) -> bool:

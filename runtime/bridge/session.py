@@ -235,7 +235,7 @@ class ClientSession(Actor):
             if size > PIECE or clock() > until:
                 break
         outlet, data = self._outlet_to(connection), b"".join(answers)
-        if outlet is not None and (outlet.is_full or (data and outlet.is_busy)):
+        if outlet is not None and outlet.is_busy and (data or outlet.is_full):
             outlet.hold(lambda: data, len(data), partial(self.ctx.defer().send, (taken, b"")))
             return taken, data
         if outlet is not None:
