@@ -69,3 +69,27 @@ async def test_cut_at_any_byte_each_request_is_run_once_and_answered_once_and_ea
     for at in range(1, length, step):
         cuts += (await one_cut(bridge, way, at, converse, connections=connections)).cuts
     assert cuts >= 0.9 * (length - 1) // step  # not all conversations need as many bytes
+
+
+async def test_a_request_that_takes_long_is_not_lost_to_a_line_that_fails_again_and_again_while_others_are_answered(
+    bridge: Bridge,
+) -> None:
+    line, answers = Line(bridge.folder / "line", bridge.socket), list[int]()
+
+    with trio.fail_after(PATIENCE), counted() as ran:
+        ran.gate.append(trio.Event())
+        async with trio.open_nursery() as nursery:
+            await nursery.start(line.serve)
+            async with linked_app(line.path) as app, trio.open_nursery() as asking:
+
+                @asking.start_soon
+                async def long() -> None:
+                    answers.append(await app.ask("test/slow", 1))
+
+                for n in range(2, 17):
+                    assert await app.ask("test/quick", n) == 2 * n
+                    await line.cut()
+                await app.until(app.is_connected)
+                ran.gate[0].set()
+            assert (answers, ran.slow) == ([2], Counter([1]))
+            nursery.cancel_scope.cancel()
