@@ -29,9 +29,10 @@ from .capture import Text
 from .errors import CommandLost, CommandTimeout
 from .modes import Mode, worst
 from .printing import Printer
-from .process import PtyProcess
+from .process import MOST_TYPED, PtyProcess
 from .running import CommandResult, Running
 from .settings import TerminalSettings
+from .texts import OUTPUT_UNAVAILABLE, STATUS_UNKNOWN
 
 MOST_WAITING = 1_000
 """Commands that may wait their turn; well below a mailbox's bound."""
@@ -85,22 +86,24 @@ class Commands(Actor):
         `timeout` in seconds: past it the command is interrupted, then its shell is killed, and the caller gets
         CommandTimeout; CommandLost if the shell ends. A caller that goes away does not stop a command that has been
         typed: `give_up` does, by the `key` that it was given here. Rejects what can't be typed with ValueError, and
-        with ResourceExhausted what comes when `MOST_WAITING` wait already.
+        with ResourceExhausted what comes when `MOST_WAITING` wait already, or more to be typed than can.
         """
         if not self._may_type():
             self._wait_its_turn()
             return None  # type: ignore[return-value]  # answered later
         try:
             typed = self._encoded(command)
+            if len(typed) > MOST_TYPED:
+                raise ValueError(f"a command of {len(typed)} bytes, as it is typed; it may have {MOST_TYPED}")
         except ValueError as error:
             raise Reject(error) from None
         running = Running(key, self.ctx.defer(), timeout, trio.current_time())
         shell = self._shell
-        shell.at_prompt, shell.command, shell.interrupted = False, "typed", False
+        shell.at_prompt, shell.command, shell.interrupted, shell.entered = False, "typed", False, False
         self._running = running
         self._type(running, typed)
         if timeout is not None:
-            running.patience = self.ctx.after(timeout, self._too_late, running)
+            running.deadline = self.ctx.after(timeout, self._too_late, running)
         return None  # type: ignore[return-value]  # answered later
 
     def _wait_its_turn(self) -> None:
@@ -111,6 +114,17 @@ class Commands(Actor):
                 raise Reject(ResourceExhausted(f"commands that wait in {self._path}", MOST_WAITING, waiting))
         self._waiting += 1
         self.ctx.stash()
+
+    def not_typed(self, shell: int, waiting: int) -> None:
+        """The command in hand was not typed at this shell: so many bytes wait to be typed, and no program reads."""
+        if shell != self._shell.begin or self._shell.command != "typed":
+            return
+        self._shell.command, self._shell.at_prompt = "none", True
+        running, self._running = self._running, None
+        if running is not None:
+            running.end()
+            running.reply.fail(ResourceExhausted(f"input of {self._path}", MOST_TYPED, waiting))
+        self._next()
 
     def what_it_is(self) -> TerminalMode:
         """The shell, and what the terminal lacks as things are."""
@@ -162,6 +176,11 @@ class Commands(Actor):
                 running.reply.fail(lost)
             else:
                 running.reply.throw(lost)
+                self.ctx.after(0.0, self._has_heard)  # once that was looked at: this actor ends with `pty`
+                return
+        self._has_heard()
+
+    def _has_heard(self) -> None:
         self._tell_pty(PtyProcess.heard, self._shell.begin)
 
     # --- what the shell says
@@ -176,13 +195,19 @@ class Commands(Actor):
             self._settings.cwd = marker.cwd
         if marker.kind == "C":
             shell.at_prompt, shell.command, shell.line = False, "begun", "empty"
-        elif marker.kind == "D" and (shell.command == "begun" or shell.interrupted):
-            shell.command, shell.interrupted = "none", False
-            self._ended(marker.exit_code)
+        elif marker.kind == "D" and self._ends_command(marker):
+            had_begun = shell.command == "begun"
+            shell.command = "none"
+            self._ended(marker.exit_code, had_begun)
+            shell.interrupted = False
         elif marker.kind == "B" and shell.command == "none":
             shell.prompted()
             if shell.at_prompt:
                 self._next()
+
+    def _ends_command(self, marker: Marker) -> bool:
+        """Whether this D is about the command in hand."""
+        return self._shell.command == "begun" or self._shell.interrupted
 
     def _next(self) -> None:
         """Let those that wait ask again."""
@@ -221,8 +246,8 @@ class Commands(Actor):
         """The shell, or what runs in it, has printed something."""
         raise NotImplementedError
 
-    def _ended(self, exit_code: int | None) -> None:
-        """A command has ended, as its marker says."""
+    def _ended(self, exit_code: int | None, had_begun: bool) -> None:
+        """A command has ended, as its marker says; whether one had said that it begins."""
 
     # ---
 
@@ -237,7 +262,7 @@ class Commands(Actor):
         output, truncated = running.capture.result()
         running.reply.send(
             CommandResult(
-                output=output if output.data or note is None else Text(self._nothing),
+                output=output if output.data or note != STATUS_UNKNOWN else Text(OUTPUT_UNAVAILABLE),
                 exit_code=exit_code,
                 cwd=self._settings.cwd,
                 mode=mode,
@@ -246,9 +271,6 @@ class Commands(Actor):
                 note=note,
             )
         )
-
-    _nothing: ClassVar[str] = ""
-    """What is said for an output of nothing of which no marker tells the end."""
 
     def _tell_pty(self, message: Callable[[PtyProcess, int], object], about: int) -> None:
         """Tell the process; nothing where there is none, since it is for the user to have it started again."""
@@ -262,7 +284,8 @@ class Commands(Actor):
         await self._interrupt(running, trio.current_time() + MERCY)
 
     async def _interrupt(self, running: Running, until: float) -> None:
-        running.end()
+        if running.patience is not None:
+            running.patience.cancel()
         self.interrupt()
         left = until - trio.current_time()
         if left > AGAIN:

@@ -29,6 +29,10 @@ class ShellExited(UkemiError):
         self.status = status
 
 
+class ShellLeft(ShellExited):
+    """The shell has ended as it was told to, by `exit` or by this runtime: nothing is wrong with it."""
+
+
 class ShellIntegrationError(UkemiError):
     """The shell does not mark its commands, or does so no more."""
 

@@ -32,7 +32,9 @@ MAX_LINE: Final = 4095
 _SCRIPTS: Final = Path(__file__).resolve().parent / "shell"
 _FOREIGN: Final = ("COLUMNS", "LINES", "TERM_PROGRAM_VERSION")  # what another terminal said of itself
 _INTRODUCED: Final[dict[Kind, str]] = {"bash": "", "zsh": "", "fish": "__ukemi_C; "}
-_ENTER: Final[dict[Kind, bytes]] = {"bash": b"\x1b[633~\r", "zsh": b"\r", "fish": b"\r"}  # bash: see its script
+_PASTE: Final[dict[Kind, bytes]] = {"bash": b"\x1b[200~", "zsh": b"\x1b[633~", "fish": b"\x1b[200~"}
+_ENTER: Final[dict[Kind, bytes]] = {"bash": b"\x1b[633~\r", "zsh": b"", "fish": b"\r"}
+"""`ESC [ 633 ~` is a key of our own: see the scripts."""
 
 
 @attrs.frozen
@@ -106,8 +108,8 @@ def encode_command(command: str, kind: Kind) -> bytes:
     command = command.rstrip("\n")
     if kind == "sh":
         return _lines_for_sh(command)
-    typed = command if _PLAIN.fullmatch(command) else f"eval {_QUOTED_FOR[kind](_grouped(command, kind))}"
-    return b"\x1b[200~" + (_INTRODUCED[kind] + typed).encode("ascii") + b"\x1b[201~" + _ENTER[kind]
+    typed = command if _PLAIN.fullmatch(command) else _evaluated(command, kind)
+    return _PASTE[kind] + (_INTRODUCED[kind] + typed).encode("ascii") + b"\x1b[201~" + _ENTER[kind]
 
 
 _RESERVED: Final = (
@@ -123,11 +125,21 @@ _PLAIN: Final = re.compile(rf" *+{_COMMAND}(?: *+(?:\|\|?|&&|;) *+{_COMMAND})*+ 
 """A line that is surely whole and means the same in every shell: words, simple quotes, pipes, lists, redirections."""
 
 
-def _grouped(command: str, kind: Kind) -> str:
-    """Make several lines one list. bash would go on to the next line when ^C has ended a program on this one."""
-    if kind == "bash" and re.search(r"^\s*[^\s#].*\n", command, re.MULTILINE):
-        return f"{{\n{command}\n}}"
-    return command
+def _evaluated(command: str, kind: Kind) -> str:
+    """Any command as `eval` of one word.
+
+    bash reads and runs that line by line, as it should: an alias, or an option, that one line sets holds for the next.
+    But when ^C has ended a program on one line it would go on to the next, unless it is in a loop.
+    """
+    if kind == "bash" and _ENDS_IN_BACKSLASH.search(command):
+        command += "\n"  # else it takes the next command's first line for a part of this one's last
+    quoted = f"eval {_QUOTED_FOR[kind](command)}"
+    has_lines = kind == "bash" and _SEVERAL_LINES.search(command)
+    return f"for __ukemi in 1; do {quoted}; done" if has_lines else quoted
+
+
+_ENDS_IN_BACKSLASH: Final = re.compile(r"(?<!\\)(?:\\\\)*\\\Z")
+_SEVERAL_LINES: Final = re.compile(r"^\s*[^\s#].*\n", re.MULTILINE)
 
 
 def _quoted_for_bash(text: str) -> str:

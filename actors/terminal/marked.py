@@ -25,7 +25,14 @@ from .posture import Posture, looks_like_prompt, why_unmarked
 from .process import PtyProcess
 from .running import CommandResult, Running
 from .settings import TerminalSettings
-from .texts import HOT_SECONDS, INTEGRATION_FAILED, INTEGRATION_TIMEOUT, STATUS_UNKNOWN, integration_missing
+from .texts import (
+    HOT_SECONDS,
+    INTEGRATION_FAILED,
+    INTEGRATION_TIMEOUT,
+    INTERRUPTED,
+    STATUS_UNKNOWN,
+    integration_missing,
+)
 
 LOOK = 1.0
 """Seconds between looks at a shell whose command has not ended."""
@@ -85,7 +92,7 @@ class MarkedCommands(Commands):
         return encode_command(command, self._shell.kind)
 
     def _type(self, running: Running, typed: bytes) -> None:
-        self._pty.cast(PtyProcess.write, typed, self._shell.begin)
+        self._pty.cast(PtyProcess.type_command, typed, self._shell.begin)
         self._printed_at, self._has_prompted, self._unmarked = running.since, False, Capture()
         self._keep_looking()
 
@@ -108,9 +115,21 @@ class MarkedCommands(Commands):
         if running is not None:
             (running.capture if command == "begun" else self._unmarked).add(text)
 
-    def _ended(self, exit_code: int | None) -> None:
-        if self._running is not None:
-            self._finish(self._running, exit_code, self._mode)
+    def _ends_command(self, marker: Marker) -> bool:
+        """An exit code is that of a command, whether or not one was announced."""
+        return super()._ends_command(marker) or (self._shell.command == "typed" and marker.exit_code is not None)
+
+    def _ended(self, exit_code: int | None, had_begun: bool) -> None:
+        running = self._running
+        if had_begun or exit_code is None:
+            if running is not None:
+                self._finish(running, exit_code, self._mode, None if had_begun else INTERRUPTED)
+            return
+        if running is not None:
+            running.capture = self._unmarked
+            self._finish(running, exit_code, worst("no integration", self._mode), STATUS_UNKNOWN)
+        if not self._shell.interrupted:  # which may have hit the announcement alone
+            self._lose_integration("the shell does not say that a command begins", "C")
 
     def _may_have_begun(self) -> bool:
         """Without markers nobody knows."""
@@ -136,11 +155,13 @@ class MarkedCommands(Commands):
             posture = await self._pty.call(PtyProcess.posture)
         except UkemiError:
             return  # the shell has just ended, of which this actor is told otherwise
+        if posture.is_stopped:
+            return
         is_at_prompt = posture.has_terminal and posture.edits_line
         if shell.command == "none" and is_at_prompt and not posture.is_replaced:
             self.interrupt()
             self.ctx.after(AGAIN, self._look_for_prompt)
-        elif shell.command == "typed" and is_at_prompt and self._has_prompted:
+        elif shell.command == "typed" and is_at_prompt and (self._has_prompted or shell.interrupted):
             self._dropped()
         else:
             self._check_markers(posture, now)
@@ -154,14 +175,15 @@ class MarkedCommands(Commands):
                 quiet=now - self._printed_at,
                 typed=now - running.since if running is not None and is_typed else None,
                 has_prompted=self._has_prompted,
+                in_prompt=self._shell.command == "none" and self._shell.in_prompt,
             )
         if why is not None:
             self._lose_integration(why, "B", "D", *("C" if is_typed else ""))
 
     def _dropped(self) -> None:
         """An interrupt has hit a command before it had begun, and the shell shows its prompt without another word."""
-        self._shell.command, self._shell.at_prompt = "none", True
-        self._ended(None)
+        self._shell.command, self._shell.at_prompt, self._shell.interrupted = "none", True, False
+        self._ended(None, had_begun=False)
         self._next()
 
     def _check_reading(self) -> None:
@@ -171,14 +193,13 @@ class MarkedCommands(Commands):
 
     def _lose_integration(self, why: str, *missed: str) -> NoReturn:
         """Fail of it, once who waits for the command in hand has what there is."""
-        running = self._running
-        if running is not None and self._shell.command == "typed":
-            running.capture = self._unmarked
+        running, is_typed = self._running, self._shell.command == "typed"
+        was_entered = self._shell.entered
         self._shell.lost(*missed)
-        if running is not None and running.late:
-            running.reply.fail(self._timeout(running))
-        elif running is not None and running.capture.is_empty:
+        if running is not None and is_typed and not (was_entered or running.late):
             running.reply.fail(ShellIntegrationError(INTEGRATION_FAILED))
         elif running is not None:
+            if is_typed:
+                running.capture = self._unmarked
             self._finish(running, None, worst("no integration", self._mode), STATUS_UNKNOWN)
         raise ShellIntegrationError(why)

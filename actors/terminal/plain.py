@@ -23,7 +23,7 @@ from .modes import Mode
 from .process import PtyProcess
 from .running import Running
 from .settings import TerminalSettings
-from .texts import HOT_SECONDS, INTEGRATION_TIMEOUT, OUTPUT_UNAVAILABLE, STATUS_UNKNOWN, hot_seconds
+from .texts import HOT_SECONDS, INTEGRATION_TIMEOUT, STATUS_UNKNOWN, hot_seconds
 
 LOOK: Final = 0.25
 """Seconds at least between looks at a command that may be over."""
@@ -37,7 +37,6 @@ class PlainCommands(Commands):
     """Without shell integration: the parser takes the markers out of the text, and nothing else is known."""
 
     mode: ClassVar[Mode] = "no integration"
-    _nothing = OUTPUT_UNAVAILABLE
 
     def __init__(self, settings: TerminalSettings) -> None:
         super().__init__(settings)
@@ -73,7 +72,7 @@ class PlainCommands(Commands):
         return encode_command(command, "sh")
 
     def _type(self, running: Running, typed: bytes) -> None:
-        self._pty.cast(PtyProcess.write, typed, self._shell.begin, begins=True)
+        self._pty.cast(PtyProcess.type_command, typed, self._shell.begin, begins=True)
         self._echo = Echo(typed, self._line)
         running.hot = HOT_SECONDS
         self.ctx.after(running.hot, self._is_it_over, running)
@@ -137,7 +136,6 @@ class PlainCommands(Commands):
             except UkemiError:
                 return  # the shell has just ended, of which this actor is told otherwise
             if posture.has_terminal:
-                running.end()
                 self._over(running)
                 return
         await super()._interrupt(running, until)

@@ -17,12 +17,11 @@ from .texts import HOT_SECONDS, INTEGRATION_TIMEOUT
 Program: TypeAlias = tuple[str, bytes]
 """What runs in a process: the file, and its arguments."""
 
-_EDITOR_STARTS = b"\x1b[?2004h"
-"""What a line editor sends when it begins: pasted text is to be bracketed."""
+_PROMPT_STARTS: dict[Kind, bytes] = {"bash": b"\x1b[?2004h", "zsh": b"\x1b[?2004h", "fish": "⏎".encode()}
+"""What a shell sends at a prompt: its line editor begins, and pasted text is to be bracketed (so at `read -e`). fish has
+a line editor for each `read`, too, but looks only before a prompt whether the output has ended in a newline."""
 _LONGEST_PROMPT = 4096
 """Bytes at the end of what was printed in which a prompt begins."""
-_EDITS_PROMPTS_ONLY: tuple[Kind, ...] = ("bash", "zsh")
-"""Shells with a line editor for their prompts (and for `read -e`). fish has one for each `read`, too."""
 
 
 @attrs.frozen
@@ -35,6 +34,8 @@ class Posture:
     """The shell itself is in the foreground: no program that it has started."""
     edits_line: bool
     """Keys are read one by one."""
+    is_stopped: bool = False
+    """The shell does nothing until it is continued (SIGSTOP)."""
 
 
 def program_of(pid: int) -> Program | None:
@@ -46,21 +47,37 @@ def program_of(pid: int) -> Program | None:
         return None
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process does nothing until it is continued; False if it can't be looked at."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            return stat.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
+    except OSError:
+        return False
+
+
 def looks_like_prompt(output: bytes, kind: Kind) -> bool:
-    """Whether this may be a prompt without markers: its line editor begins."""
-    return kind in _EDITS_PROMPTS_ONLY and output.rfind(_EDITOR_STARTS, -_LONGEST_PROMPT) >= 0
+    """Whether this may be a prompt without markers."""
+    start = _PROMPT_STARTS.get(kind)
+    return start is not None and output.rfind(start, -_LONGEST_PROMPT) >= 0
 
 
-def why_unmarked(posture: Posture, *, quiet: float, typed: float | None, has_prompted: bool) -> str | None:
-    """Why a command's end will never be marked; None while it still may.
+def why_unmarked(
+    posture: Posture, *, quiet: float, typed: float | None, has_prompted: bool, in_prompt: bool = False
+) -> str | None:
+    """Why a command's end will never be marked, or the next prompt's; None while it still may.
 
     `quiet` and `typed` are seconds since it last printed something, and since it was typed and has not begun (None:
     it has). `has_prompted`: in the middle of it there came what looks like a prompt, which a program may print, too.
+    `in_prompt`: there is no command, but a prompt that has begun and not ended.
     """
-    if quiet < HOT_SECONDS:
+    if quiet < HOT_SECONDS or posture.is_stopped:
         return None
     if posture.is_replaced:
         return "another program runs in place of the shell"
+    if in_prompt:
+        reads_lines = posture.has_terminal and not posture.edits_line and quiet >= INTEGRATION_TIMEOUT
+        return "the shell does not edit its lines any more" if reads_lines else None
     if typed is not None:
         return "the shell does not say that the command begins" if typed >= INTEGRATION_TIMEOUT else None
     is_back = has_prompted and posture.has_terminal and posture.edits_line

@@ -5,7 +5,8 @@ has said that it was dealt with. So a parser that fails costs no byte: the next 
 acknowledged. It reads no further while too much of that is under way.
 
 The shell's end is this actor's failure, once those behind it have dealt with what the shell had still printed; so is a
-shell that can't be started. What then happens, and which shell comes next, is its supervisor's business.
+shell that can't be started. What then happens, and which shell comes next, is its supervisor's business. Until that
+failure what is asked of a shell that has ended does nothing, or is refused.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from ..errors import ActorStopped, Reject, ResourceExhausted
 from ..parser.stream import Output, StreamParser
 from ..ref import Ref
 from .brake import Brake
-from .errors import NoShells, ShellExited, ShellNotStarted, how
-from .posture import Posture, Program, program_of
-from .pty import Pty
+from .errors import NoShells, ShellExited, ShellLeft, ShellNotStarted, how
+from .posture import Posture, Program, is_stopped, program_of
+from .pty import Pty, window_size
 from .settings import ShellState, TerminalSettings
 from .shells import Choice, folder_of, launch_of
 from .texts import creation_failed
@@ -54,18 +55,25 @@ _NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
 
 @attrs.define(eq=False)
 class _Typed:
-    """What is to be typed, who waits for that, and whether a command begins with its last byte."""
+    """What is to be typed, who waits for that, and whether it is a command."""
 
     data: bytes
-    reply: Reply
-    begins: bool
+    reply: Reply | None = None
+    is_command: bool = False
+    begins: bool = False
+    """Whether the command begins with its last byte."""
+
+    def is_done(self) -> None:
+        """Tell that it was typed, or dropped."""
+        if self.reply is not None:
+            self.reply.send(None)
 
 
 class PtyProcess(Actor):
     """Runs a shell, by default `settings.shell`; sends `Output` to `feed` of the actor named `parser` beside it.
 
-    `write`, `interrupt` and `kill_session` may name the `shell` that they are meant for, by its `begin`; what was meant
-    for an earlier one then does nothing.
+    `interrupt` and others may name the `shell` that they are meant for, by its `begin`; what was meant for an earlier one
+    then does nothing.
     """
 
     def __init__(self, settings: TerminalSettings, choice: Choice | None = None) -> None:
@@ -83,6 +91,11 @@ class PtyProcess(Actor):
         self._to_type = trio.Event()
         self._typing = trio.CancelScope()
         self._started = trio.Event()
+        self._serving = trio.CancelScope()
+        """Around what is done while the shell lives; cancelled, it is hung up."""
+        self._status: int | None = None
+        """How the shell has ended; while it is hung up, how that will be."""
+        self._is_told_to_end = False
         self._pty: Pty
 
     async def on_start(self) -> None:
@@ -113,8 +126,8 @@ class PtyProcess(Actor):
             self._started.set()
             since = trio.current_time()
             parser: Ref[StreamParser] = self.ctx.find("../parser", StreamParser)
-            await self._pass_on(pty, parser)
-            status = await _end_of(pty)
+            status = self._status = await self._end(pty, parser)
+            self._refuse_typed()
             with trio.move_on_after(LAST_WORDS), suppress(ActorStopped):
                 await parser.send(StreamParser.finish, self._shell.read, status)
                 await self._heard.wait()
@@ -125,7 +138,26 @@ class PtyProcess(Actor):
             early = f"it has ended before its first prompt: {how(status)}"
             self.ctx.log.warning(creation_failed(choice.shell, early))
             raise self._not_started(early)
-        raise ShellExited(choice.shell, status)
+        has_left = status >= 0 or self._is_told_to_end
+        raise (ShellLeft if has_left else ShellExited)(choice.shell, status)
+
+    async def _end(self, pty: Pty, parser: Ref[StreamParser]) -> int:
+        """How the shell has ended, once all that it had printed was passed on."""
+        with self._serving:
+            await self._pass_on(pty, parser)
+            return await _end_of(pty)
+        await pty.aclose(grace=HANG_UP)
+        return await pty.wait()
+
+    def _refuse_typed(self) -> None:
+        """Nobody reads what was still to be typed."""
+        while self._typed:
+            reply = self._typed.popleft().reply
+            if reply is not None:
+                reply.fail(self._has_ended())
+
+    def _has_ended(self) -> ShellExited:
+        return ShellExited(self._choice.shell, -signal.SIGHUP if self._status is None else self._status)
 
     def _not_started(self, error: Exception | str) -> Exception:
         return NoShells() if self._choice.is_last else ShellNotStarted(self._choice.shell, error)
@@ -167,30 +199,64 @@ class PtyProcess(Actor):
                 try:
                     with trio.CancelScope() as self._typing:
                         await pty.send_all(typed.data)
-                except trio.BrokenResourceError:
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    self._typed.appendleft(typed)
                     return  # the shell is gone: `_live` tells of it
-                if typed.begins and not self._typing.cancelled_caught:
-                    self._shell.command = "begun"
-                typed.reply.send(None)
+                if not self._typing.cancelled_caught:
+                    self._was_typed(typed)
+                typed.is_done()
+
+    def _was_typed(self, typed: _Typed) -> None:
+        if typed.is_command:
+            self._shell.entered = True
+        if typed.begins:
+            self._shell.command = "begun"
 
     # --- messages
 
-    def write(self, data: bytes, shell: int | None = None, begins: bool = False) -> None:
+    def write(self, data: bytes) -> None:
         """Type this; answered once it was typed, or dropped by an interrupt.
 
-        `begins`: it is a command, of which nothing but its last byte will say that it has begun. Rejects with
-        ResourceExhausted when too much waits already, since the program does not read.
+        Rejects with ResourceExhausted when too much waits already, since the program does not read, and with
+        ShellExited when nobody will read it.
         """
-        if not self._is_for(shell):
-            return
-        waiting = sum(len(typed.data) for typed in self._typed)
+        if self._status is not None:
+            raise Reject(self._has_ended())
+        waiting = self._waits_to_be_typed()
         if waiting + len(data) > MOST_TYPED:
             raise Reject(ResourceExhausted(f"input of {self._settings.name}", MOST_TYPED, waiting))
+        self._begin_to_type()
+        self._typed.append(_Typed(data, self.ctx.defer()))
+        self._to_type.set()
+
+    def type_command(self, data: bytes, shell: int, begins: bool = False) -> None:
+        """Type a command for this shell; `not_typed` of the actor `commands` is told where there is no room.
+
+        `begins`: nothing but its last byte will say that it has begun.
+        """
+        if shell != self._shell.begin or self._status is not None:
+            return
+        self._begin_to_type()
+        waiting = self._waits_to_be_typed()
+        if waiting + len(data) > MOST_TYPED:
+            self.ctx.find("../commands").cast("not_typed", shell, waiting)
+            return
+        typed = _Typed(data, is_command=True, begins=begins)
+        if not self._typed:
+            typed.data = data[self._pty.send_nowait(data) :]
+        if typed.data:
+            self._typed.append(typed)
+            self._to_type.set()
+        else:
+            self._was_typed(typed)
+
+    def _begin_to_type(self) -> None:
+        self._shell.was_used = True
         if self._program is None and self._shell.marks == "yes":
             self._program = program_of(self._pty.pid)
-        self._shell.was_used = True
-        self._typed.append(_Typed(data, self.ctx.defer(), begins))
-        self._to_type.set()
+
+    def _waits_to_be_typed(self) -> int:
+        return sum(len(typed.data) for typed in self._typed)
 
     def type_by_hand(self, data: bytes) -> None:
         """Type this as a user does; see `write`. Where no command runs it begins a line, or enters it."""
@@ -201,23 +267,41 @@ class PtyProcess(Actor):
     def resize(self, cols: int, rows: int) -> None:
         """Make the terminal this large, this shell's and the next one's. Rejects a size that no terminal has."""
         try:
-            self._pty.resize(cols, rows)
+            window_size(cols, rows)
         except ValueError as error:
             raise Reject(error) from None
         self._settings.cols, self._settings.rows = cols, rows
+        if self._status is None:
+            self._pty.resize(cols, rows)
 
     def interrupt(self, shell: int | None = None) -> None:
         """Do what ^C does, dropping what was to be typed."""
         if self._is_for(shell):
             while self._typed:
-                self._typed.popleft().reply.send(None)
+                self._typed.popleft().is_done()
             self._typing.cancel()
-            self._pty.interrupt()
+            if self._status is None:
+                self._pty.interrupt()
 
     async def kill_session(self, shell: int | None = None) -> None:
         """Kill the shell and all that runs on its terminal."""
-        if self._is_for(shell):
+        if self._is_for(shell) and self._status is None:
+            self._is_told_to_end = True
             await self._pty.kill()
+
+    def which(self) -> int:
+        """The shell, by its `begin`."""
+        return self._shell.begin
+
+    def renew(self, shell: int) -> None:
+        """Hang up this shell; answered once there is another."""
+        if shell != self._shell.begin:
+            return
+        if self._status is None:
+            self._is_told_to_end = True
+            self._status = -signal.SIGHUP
+            self._serving.cancel()
+        self.ctx.stash()  # for the next one
 
     def pid(self) -> int:
         """The shell's process id."""
@@ -225,10 +309,11 @@ class PtyProcess(Actor):
 
     def posture(self) -> Posture:
         """What the shell looks like from outside; nothing in particular once it has ended."""
-        if self._pty.poll() is not None:
+        pty = self._pty
+        if self._status is not None or pty.poll() is not None:
             return Posture(False, False, False)
-        is_replaced = self._program is not None and program_of(self._pty.pid) != self._program
-        return Posture(is_replaced, self._pty.has_foreground(), self._pty.edits_line())
+        is_replaced = self._program is not None and program_of(pty.pid) != self._program
+        return Posture(is_replaced, pty.has_foreground(), pty.edits_line(), is_stopped(pty.pid))
 
     def acknowledge(self, end: int) -> None:
         """Everything before this offset was dealt with."""

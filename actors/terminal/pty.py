@@ -20,7 +20,7 @@ import shutil
 import signal
 import termios
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import attrs
@@ -76,7 +76,7 @@ class Pty:
         FileNotFoundError or PermissionError naming the program, and FileNotFoundError for a `cwd` that is no folder.
         Cancelled, it has started nothing.
         """
-        size = _size(cols, rows)
+        size = window_size(cols, rows)
         command = await trio.to_thread.run_sync(_command, argv, cwd, env)
         with ExitStack() as undo:
             master, slave = os.openpty()
@@ -146,25 +146,40 @@ class Pty:
             self._sending.release()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    def send_nowait(self, data: bytes) -> int:
+        """Type what there is room for now, if nobody is in the middle of it; how many bytes. See `send_all`."""
+        self._check_open()
+        if self._sending.locked() or self.poll() is not None:
+            return 0
+        try:
+            return os.write(self._master, data)
+        except BlockingIOError:
+            return 0
+
     def resize(self, cols: int, rows: int) -> None:
         """Make the terminal `cols` × `rows` characters; the foreground program is told (SIGWINCH)."""
         self._check_open()
-        termios.tcsetwinsize(self._master, _size(cols, rows))
+        termios.tcsetwinsize(self._master, window_size(cols, rows))
 
     def interrupt(self) -> None:
         """Do what ^C does: drop what was typed and not yet read, and send SIGINT to the foreground program.
 
         Unlike a ^C that is typed, it never waits behind unread input, and a program cannot have switched it off. Like
-        one, it may be lost on a program that the shell is just starting, and a program may ignore it.
+        one, it may be lost on a program that the shell is just starting, and a program may ignore it. Where no descriptor
+        is left nothing is dropped.
         """
         self._check_open()
+        with suppress(OSError, termios.error):  # what matters is the signal
+            self._drop_input()
+        fcntl.ioctl(self._master, _TIOCSIG, signal.SIGINT)
+
+    def _drop_input(self) -> None:
+        termios.tcflush(self._master, termios.TCOFLUSH)
         terminal = fcntl.ioctl(self._master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
         try:
-            termios.tcflush(self._master, termios.TCOFLUSH)
             termios.tcflush(terminal, termios.TCIFLUSH)
         finally:
             os.close(terminal)
-        fcntl.ioctl(self._master, _TIOCSIG, signal.SIGINT)
 
     def signal(self, sig: int) -> None:
         """Send a signal to the foreground program: the command that runs, or the shell itself at its prompt.
@@ -306,7 +321,8 @@ class Pty:
             raise trio.ClosedResourceError(f"terminal of process {self.pid} is closed")
 
 
-def _size(cols: int, rows: int) -> tuple[int, int]:
+def window_size(cols: int, rows: int) -> tuple[int, int]:
+    """A window's size as the system takes it; ValueError for one that no terminal has."""
     for name, value in (("cols", cols), ("rows", rows)):
         if not 1 <= value <= 65_535:
             raise ValueError(f"{name} must be from 1 to 65535, not {value}")

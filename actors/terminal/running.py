@@ -34,10 +34,11 @@ class Running:
     reply: Reply
     timeout: float | None
     since: float
-    typed: bytes = b""
     late: bool = False
+    deadline: Any = None
+    """The timer of its own time."""
     patience: Any = None
-    """The timer of what is next done about one that takes too long."""
+    """The timer of what is next done about one that takes too long, or is given up."""
     capture: Capture = attrs.field(factory=Capture)
     """What it has printed."""
     printed_at: float = attrs.field(default=attrs.Factory(lambda self: self.since, takes_self=True))
@@ -47,5 +48,6 @@ class Running:
 
     def end(self) -> None:
         """No time is kept any more."""
-        if self.patience is not None:
-            self.patience.cancel()
+        for timer in (self.deadline, self.patience):
+            if timer is not None:
+                timer.cancel()

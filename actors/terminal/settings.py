@@ -17,6 +17,7 @@ Line: TypeAlias = Literal[
     "begun",
     "entered",
     "ahead",  # entered before the prompt was there
+    "over",  # entered, and a prompt has begun since
 ]
 
 
@@ -58,12 +59,16 @@ class ShellState:
     """Whether the shell marks its commands, and its markers arrive."""
     missed: frozenset[str] = frozenset("BD")
     """The kinds of markers that have to come before a shell that marks nothing is believed to do so again."""
+    in_prompt: bool = False
+    """Whether a prompt has begun, and its end was not told."""
     at_prompt: bool = False
     """Whether it waits for a command, and none was typed."""
     line: Line = "empty"
     """What has been typed by hand since the last command."""
     command: Literal["none", "typed", "begun"] = "none"
     """The command in hand. It outlives who asked for it: until its end, the next one has to wait."""
+    entered: bool = False
+    """Whether all of that command was written to the shell."""
     interrupted: bool = False
     """Whether that command was interrupted, and so may end without having begun."""
     has_ended: bool = False
@@ -89,10 +94,13 @@ class ShellState:
             self.line = "begun"
 
     def prompted(self) -> None:
-        """A prompt has ended, with no command in hand: the shell reads a line, unless one was typed ahead."""
+        """A prompt has ended, with no command in hand: the shell reads a line, unless one was typed ahead.
+
+        Where none has begun since a line was entered it was only drawn again, and the line is still open.
+        """
         self.was_used = True
-        self.at_prompt = self.line != "ahead"
-        if self.line in ("ahead", "entered"):
+        self.at_prompt = self.line not in ("ahead", "entered")
+        if self.line in ("ahead", "over"):
             self.line = "entered" if self.line == "ahead" else "empty"
 
     def lost(self, *missed: str) -> None:
@@ -105,3 +113,9 @@ class ShellState:
             self.missed -= {kind}
         if self.marks == "unknown" or not self.missed:
             self.marks = "yes"
+        if kind == "A":
+            self.in_prompt = True
+            if self.line == "entered":
+                self.line = "over"
+        elif kind in ("B", "C"):
+            self.in_prompt = False

@@ -11,6 +11,7 @@ OUTPUT_UNAVAILABLE: Final = "Command was submitted; output is not available, as 
 STATUS_UNKNOWN: Final = (
     "<shell integration is not available, so terminal output and command execution status is unknown>"
 )
+INTERRUPTED: Final = "The command was interrupted before it began."
 INTEGRATION_FAILED: Final = "Command failed to execute in terminal due to a shell integration error."
 NO_SHELLS: Final = "No available shells"
 

@@ -130,6 +130,8 @@ class ClientSession(Actor):
         """A terminal, or a part of it. RpcError if there is none of this name."""
         path = f"{self.terminals.path}/{name}"
         try:
+            if "/" in name:
+                raise ComponentNotFound(name)
             return self.ctx.find(f"{path}/{part}" if part else path)
         except ComponentNotFound:
             raise RpcError(Code.INVALID_PARAMS, f"there is no terminal {short(name)}") from None

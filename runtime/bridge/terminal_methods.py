@@ -22,6 +22,7 @@ from ...actors.terminal.running import CommandResult
 from ...actors.terminal.settings import TerminalSettings
 from ...actors.terminal.texts import working_directory_missing
 from ...supervisors.dynamic import DynamicSupervisor
+from ...supervisors.errors import ChildStateError, StartFailed
 from ...supervisors.supervisor import ChildInfo, Supervisor
 from .methods import Nothing, method
 from .terminals import terminal_spec
@@ -58,8 +59,14 @@ async def create_terminal(session: ClientSession, asked: CreateTerminal) -> dict
     await session.require(Resource.PROCESSES, 1)
     if asked.screen:
         session.follow_screen(settings.name)
-    await session.terminals.call(DynamicSupervisor.start_child, terminal_spec(settings))
-    what = await session.terminal(settings.name, "commands").call(Commands.what_it_is)
+    try:
+        await session.terminals.call(DynamicSupervisor.start_child, terminal_spec(settings))
+        what = await session.terminal(settings.name, "commands").call(Commands.what_it_is)
+    except StartFailed:
+        raise
+    except BaseException:  # cancelled, too: nobody will know its name
+        session.terminals.cast(DynamicSupervisor.stop_child, settings.name)
+        raise
     return {"terminal": settings.name, "shell": what.shell, "mode": what.mode}
 
 
@@ -77,7 +84,7 @@ def _check(asked: CreateTerminal) -> None:
             raise _wrong(f"{name} must be from 1 to 65535, not {size}")
     if asked.shell == "":
         raise _wrong("shell='' must be a shell's name or path")
-    if asked.cwd is not None and not Path(asked.cwd).is_dir():
+    if asked.cwd is not None and not (asked.cwd and Path(asked.cwd).is_dir()):
         raise _wrong(working_directory_missing(asked.cwd))
 
 
@@ -216,8 +223,19 @@ async def _state_of(terminal: ChildInfo) -> str:
 
 @method("terminal/restart", OneTerminal)
 async def restart_terminal(session: ClientSession, asked: OneTerminal) -> dict[str, Any]:
-    """Start a terminal's shell again: in place of one that was given up, or that hangs."""
-    parts: Ref[Supervisor] = session.terminal(asked.terminal)
-    await parts.call(Supervisor.stop_child, "pty")
-    await parts.call(Supervisor.restart_child, "pty")
+    """Start a terminal's shell again: in place of one that was given up, or that hangs. Commands that wait go on."""
+    pty: Ref[PtyProcess] = session.terminal(asked.terminal, "pty")
+    try:
+        await pty.call(PtyProcess.renew, await pty.call(PtyProcess.which))
+    except ActorStopped:  # its shell stays down
+        await _start_again(session.terminal(asked.terminal))
     return {}
+
+
+async def _start_again(parts: Ref[Supervisor]) -> None:
+    """Start the shell of a terminal that has none; several may ask for that at once."""
+    try:
+        await parts.call(Supervisor.restart_child, "pty")
+    except ChildStateError as error:
+        if error.state != "running":
+            raise

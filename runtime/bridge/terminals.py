@@ -29,6 +29,8 @@ from ...supervisors.tree import child, supervisor
 
 SHELL_RESTARTS = 10
 """Restarts of one terminal's parts within a minute, before it is given up."""
+SHELL_LEAVES = 10
+"""How often in a row, less than 5 s apart, a shell that was told to end is started again."""
 SHELL_START = 10.0
 """Seconds that a shell's process has to start."""
 PART_START = 2.0
@@ -42,9 +44,14 @@ PARTS = Policy(
 """The matrix's rows on terminals and parsers. Anything else is a restart, which parses again what was not dealt with:
 an actor that went on without the message that failed would have lost output, and never find its next prompt."""
 
-SHELL = PARTS.replacing(Row("Resource", "Recoverable", Restart(), Alert(), 3), name="shell")
+SHELL = PARTS.replacing(
+    Row("Resource", "Recoverable", Restart(), Alert(), 3),
+    Row("Terminal", "Warning", Restart(), Alert(), SHELL_LEAVES),
+    name="shell",
+)
 """A shell that can't be started for want of files: no other shell could be. The user is told, and the terminal waits to
-be started by hand, in place of being given up with its name and settings."""
+be started by hand, in place of being given up with its name and settings. One that has ended as it was told to, by
+`exit`, by a command's timeout, is no shell that fails."""
 
 
 def terminal_spec(settings: TerminalSettings) -> ChildSpec:

@@ -215,6 +215,7 @@ KINDS: Mapping[Key, Rule] = {
     ("ukemi.actors.terminal.errors", "ShellIntegrationError"): SHELL_FAILS,
     ("ukemi.actors.terminal.errors", "ShellNotStarted"): SHELL_FAILS,
     ("ukemi.actors.terminal.errors", "ShellExited"): NO_SHELL,
+    ("ukemi.actors.terminal.errors", "ShellLeft"): NO_PROCESS,
     ("ukemi.actors.terminal.errors", "NoShells"): NO_SHELL,
     ("ukemi.actors.parser.stream", "ParserFailed"): _parser_failed,
     trio.Cancelled: CANCELLED,

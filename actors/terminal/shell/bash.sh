@@ -6,6 +6,9 @@
 #
 # What announces a command is PS0, after the line was parsed and before it runs: a DEBUG trap would clash with the
 # user's and comes too late for a subshell. Where the terminal types nothing forks: a key of its own tells the line.
+#
+# The hooks are called in groups without standard error, where `set -x` would show them, nonce and all. So what they say
+# goes to the terminal itself, and comes after `exec 2>file` too; bash's own prompts, with B and C in them, do not.
 
 __ukemi_nonce=${UKEMI_NONCE-} __ukemi_login=${UKEMI_LOGIN-}
 unset -v UKEMI_NONCE UKEMI_LOGIN
@@ -56,7 +59,7 @@ __ukemi_before() {
     [[ $number == "$__ukemi_number" ]] || ended=$status
     __ukemi_number=$number
     [[ $PWD == "$__ukemi_pwd" ]] || __ukemi_set_P
-    builtin printf '%s\e]633;D;%s;%s\a%s' "$__ukemi_P" "$ended" "$__ukemi_nonce" "$__ukemi_A" >&2
+    builtin printf '%s\e]633;D;%s;%s\a%s' "$__ukemi_P" "$ended" "$__ukemi_nonce" "$__ukemi_A" >/dev/tty
     # The user's own prompt commands, where they follow in the same string, see $? too.
     [[ $__ukemi_has_arrays ]] || return "$status"
 }
@@ -68,13 +71,26 @@ __ukemi_set_P() {
     __ukemi_P=$'\e]633;P;Cwd='$__ukemi_text\;$__ukemi_nonce$'\a'
 }
 
-# Last of the prompt commands: the user's may have made the prompts anew, or put themselves first.
+# Last of the prompt commands: the user's may have made the prompts anew, or put themselves first. Without line editing
+# nothing may be typed here: no B says that a prompt has ended.
 __ukemi_after() {
-    [[ $PS1 == *__ukemi_B* ]] || PS1+='\[${__ukemi_B-}\]'
-    [[ ${PS0-} == *__ukemi_C* ]] || PS0+='${__ukemi_E-$(__ukemi_recall)}${__ukemi_C-}'
-    [[ "${PROMPT_COMMAND[*]}" == __ukemi_before*__ukemi_after ]] || __ukemi_hook
+    if [[ -o emacs ]]; then
+        __ukemi_bind emacs
+    elif [[ -o vi ]]; then
+        __ukemi_bind vi-insert
+    else
+        PS1=${PS1//"$__ukemi_end"/}
+    fi
+    [[ ${PS0-} == *__ukemi_C* ]] || PS0+='${__ukemi_E-$({ __ukemi_recall; } 2>/dev/null)}${__ukemi_C-}'
+    [[ "${PROMPT_COMMAND[*]}" == "$__ukemi_first"*"$__ukemi_last" ]] || __ukemi_hook
     __ukemi_history=$HISTCMD
     unset -v __ukemi_E
+}
+
+# A line can be typed: the prompt says where it ends, and the key is bound, whoever has unbound it.
+__ukemi_bind() {
+    [[ $PS1 == *"$__ukemi_end"* ]] || PS1+=$__ukemi_end
+    bind -m "$1" -x '"\e[633~": { __ukemi_capture; } 2>/dev/null'
 }
 
 __ukemi_hook() {
@@ -82,15 +98,15 @@ __ukemi_hook() {
         local -a theirs=()
         local each
         for each in "${PROMPT_COMMAND[@]}"; do
-            each=${each//__ukemi_before/:}
-            each=${each//__ukemi_after/:}
+            each=${each//"$__ukemi_first"/:}
+            each=${each//"$__ukemi_last"/:}
             [[ $each == : ]] || theirs+=("$each")
         done
-        PROMPT_COMMAND=(__ukemi_before "${theirs[@]}" __ukemi_after)
+        PROMPT_COMMAND=("$__ukemi_first" "${theirs[@]}" "$__ukemi_last")
     else
         local theirs=${PROMPT_COMMAND-:}
-        theirs=${theirs//__ukemi_before/:}
-        PROMPT_COMMAND=__ukemi_before$'\n'${theirs//__ukemi_after/:}$'\n'__ukemi_after
+        theirs=${theirs//"$__ukemi_first"/:}
+        PROMPT_COMMAND=$__ukemi_first$'\n'${theirs//"$__ukemi_last"/:}$'\n'$__ukemi_last
         export -n PROMPT_COMMAND
     fi
 }
@@ -102,9 +118,9 @@ __ukemi_install() {
     __ukemi_C=$'\e]633;C;'$__ukemi_nonce$'\a'
     __ukemi_number=0 __ukemi_history=$HISTCMD __ukemi_pwd= __ukemi_has_arrays=
     (( BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 501 )) || __ukemi_has_arrays=1
+    __ukemi_first='{ __ukemi_before; } 2>/dev/null' __ukemi_last='{ __ukemi_after; } 2>/dev/null'
+    __ukemi_end='\[${__ukemi_B-}\]'
     bind 'set enable-bracketed-paste on'
-    bind -m emacs -x '"\e[633~": __ukemi_capture'
-    bind -m vi-insert -x '"\e[633~": __ukemi_capture'
     __ukemi_hook
 }
 

@@ -13,13 +13,13 @@ import trio.testing
 from ukemi import ActorCrashed, ActorStopped, ResourceExhausted
 from ukemi.actors.events import ActorExited
 from ukemi.actors.terminal import commands as commands_module
-from ukemi.actors.terminal import session
+from ukemi.actors.terminal import plain, process, session
 from ukemi.actors.terminal.commands import Commands
 from ukemi.actors.terminal.errors import CommandLost, CommandTimeout, ShellExited
-from ukemi.actors.terminal.process import PtyProcess
+from ukemi.actors.terminal.process import MOST_TYPED, PtyProcess
 from ukemi.actors.terminal.pty import Pty
 from ukemi.actors.terminal.texts import truncated
-from ukemi.runtime.bridge.terminals import SHELL_RESTARTS
+from ukemi.runtime.bridge.terminals import SHELL_LEAVES, SHELL_RESTARTS
 from ukemi.supervisors.alerts import AlertRaised
 from ukemi.supervisors.events import ChildRestarted, Recovered
 from ukemi.supervisors.spec import MAILBOX
@@ -365,9 +365,47 @@ async def test_a_shell_that_fails_again_and_again_stays_down_and_its_callers_are
         async with expecting(term.runtime, AlertRaised, "/app/t/pty"):
             for _ in range(3):
                 with pytest.raises(CommandLost):
-                    await term.run("exit")
+                    await term.run("kill -9 $$")
         with pytest.raises(ActorStopped):
             await term.run("true")
+
+
+@pytest.mark.parametrize("ending", ["exit 3", "exec sh -c 'exit 3'"])
+async def test_a_shell_that_is_told_to_end_again_and_again_is_there_each_time(tmp_path: Path, ending: str) -> None:
+    async with terminal(tmp_path) as term:
+        for _ in range(SHELL_LEAVES):
+            with pytest.raises(CommandLost):
+                await term.run(ending)
+        assert (await term.run("echo on")).output.data == "on\r\n"
+        assert not term.runtime.events.of(AlertRaised)
+
+
+async def test_a_shell_that_is_killed_with_its_stubborn_command_again_and_again_is_there_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands_module, "MERCY", 0.05)
+    async with terminal(tmp_path) as term:
+        for _ in range(4):
+            with pytest.raises(CommandTimeout):
+                await term.run(f"trap '' INT; {SLEEPER}; {SLEEPER}", 0.1)
+        assert (await term.run("echo on")).output.data == "on\r\n"
+        assert not term.runtime.events.of(AlertRaised)
+
+
+async def test_a_command_that_was_given_up_keeps_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands_module, "MERCY", 0.1)
+    async with terminal(tmp_path) as term, trio.open_nursery() as nursery:
+        pid = await term.pid()
+
+        async def stubborn() -> None:
+            with pytest.raises(CommandTimeout):
+                await term.run("trap '' INT; echo begun; while :; do read -t 1000 < /dev/tty; done", 1.0, key="mine")
+
+        nursery.start_soon(stubborn)
+        await term.printed("begun")
+        await term.commands.call(Commands.give_up, "mine")
+        assert (await term.run("echo next")).output.data == "next\r\n"
+        assert await term.pid() != pid
 
 
 async def test_a_terminal_whose_parts_are_restarted_too_often_is_given_up(tmp_path: Path) -> None:
@@ -474,7 +512,23 @@ async def test_what_can_not_be_typed_is_the_callers_error(tmp_path: Path) -> Non
     async with terminal(tmp_path) as term:
         with pytest.raises(ValueError, match="cannot hold a NUL"):
             await term.run("echo \0")
+        for long in ("x" * MOST_TYPED, "é" * (MOST_TYPED // 6)):
+            with pytest.raises(ValueError, match=f"bytes, as it is typed; it may have {MOST_TYPED}"):
+                await term.run(f": '{long}'")
         assert (await term.run("echo fine")).output.data == "fine\r\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "sh"])
+async def test_a_command_for_which_there_is_no_room_is_refused_and_the_next_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str
+) -> None:
+    monkeypatch.setattr(process, "MOST_TYPED", 5_000)
+    monkeypatch.setattr(plain, "HOT_SECONDS", 0.3)
+    async with terminal(tmp_path, shell=shell) as term:
+        await term.run("true")
+        with pytest.raises(ResourceExhausted, match="Resource exhausted: input of /app/t"):
+            await term.run("echo " + " ".join(["x" * 1_000] * 5) if shell == "bash" else "\n".join([": " + "x" * 3_000] * 2))
+        assert "fine\r\n" in (await term.run("echo fine")).output.data
 
 
 async def test_the_window_has_the_size_of_the_settings_also_after_a_restart(tmp_path: Path) -> None:

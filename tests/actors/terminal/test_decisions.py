@@ -104,15 +104,33 @@ def test_one_that_has_ceased_to_is_believed_again_once_all_that_it_missed_has_co
 def test_a_line_typed_ahead_takes_the_prompt_that_comes() -> None:
     shell = ShellState(0)
     shell.typed_by_hand(entered=True)
-    shell.prompted()
+    prompt(shell)
     assert (shell.at_prompt, shell.line) == (False, "entered")
-    shell.prompted()
+    prompt(shell)
     assert (shell.at_prompt, shell.line) == (True, "empty")
     shell.typed_by_hand(entered=False)
     assert (shell.at_prompt, shell.line) == (True, "begun")
     shell.typed_by_hand(entered=True)
     assert (shell.at_prompt, shell.line) == (False, "entered")
-    shell.prompted()  # an empty line
+    prompt(shell)  # an empty line
+    assert (shell.at_prompt, shell.line) == (True, "empty")
+
+
+def prompt(shell: ShellState) -> None:
+    shell.marked("A")
+    shell.marked("B")
+    shell.prompted()
+
+
+def test_a_prompt_that_is_only_drawn_again_ends_no_line() -> None:
+    shell = ShellState(0)
+    prompt(shell)
+    shell.typed_by_hand(entered=True)  # an open quote
+    for _ in range(2):
+        shell.marked("B")
+        shell.prompted()
+        assert (shell.at_prompt, shell.line) == (False, "entered")
+    prompt(shell)
     assert (shell.at_prompt, shell.line) == (True, "empty")
 
 
@@ -125,6 +143,7 @@ def test_what_is_typed_while_a_command_runs_is_no_line() -> None:
 PROMPT = Posture(is_replaced=False, has_terminal=True, edits_line=True)
 BUSY = Posture(is_replaced=False, has_terminal=False, edits_line=False)
 READING = Posture(is_replaced=False, has_terminal=True, edits_line=False)
+STOPPED = Posture(is_replaced=False, has_terminal=True, edits_line=True, is_stopped=True)
 OTHER = Posture(is_replaced=True, has_terminal=True, edits_line=True)
 
 
@@ -141,6 +160,7 @@ OTHER = Posture(is_replaced=True, has_terminal=True, edits_line=True)
         (PROMPT, 9.0, 4.9, False, False),
         (PROMPT, 9.0, 5.0, False, True),
         (BUSY, 9.0, 5.0, False, True),
+        (STOPPED, 9.0, 9.0, True, False),  # it will go on where it was
     ],
 )
 def test_markers_are_given_up_only_where_they_can_not_come_any_more(
@@ -150,10 +170,29 @@ def test_markers_are_given_up_only_where_they_can_not_come_any_more(
     assert (why is not None) == is_lost
 
 
+@pytest.mark.parametrize(
+    ("posture", "quiet", "is_lost"),
+    [
+        (READING, 5.0, True),  # without line editing
+        (READING, 4.9, False),  # a prompt that takes its time
+        (PROMPT, 9.0, False),  # it may be typed at
+        (BUSY, 9.0, False),
+        (STOPPED, 9.0, False),
+        (OTHER, 2.0, True),
+    ],
+)
+def test_a_prompt_whose_end_is_not_told_is_given_up_where_no_line_is_edited(
+    posture: Posture, quiet: float, is_lost: bool
+) -> None:
+    why = why_unmarked(posture, quiet=quiet, typed=None, has_prompted=False, in_prompt=True)
+    assert (why is not None) == is_lost
+
+
 def test_a_line_editor_that_begins_looks_like_a_prompt_but_not_in_fish_which_has_one_for_each_read() -> None:
     assert looks_like_prompt(b"\x1b[?2004h$ ", "bash")
     assert looks_like_prompt(b"x" * 9000 + b"\x1b[?2004h$ ", "zsh")
-    assert not looks_like_prompt(b"\x1b[?2004h$ ", "fish")
+    assert not looks_like_prompt(b"\x1b[?2004hread> ", "fish")
+    assert looks_like_prompt("\x1b[?2004h\x1b[2m⏎\x1b(B\x1b[m   \r⏎ ".encode(), "fish")
     assert not looks_like_prompt(b"$ ", "bash")
 
 

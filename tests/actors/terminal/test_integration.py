@@ -326,6 +326,82 @@ async def test_bash_keeps_what_the_user_shows_before_a_command(start: Start) -> 
     assert output == b"hello\r\n"
 
 
+@pytest.mark.parametrize(
+    ("command", "output"),
+    [
+        ("alias xx='echo hi'\nxx", b"hi\r\n"),
+        ("shopt -s extglob\necho !(*)", b"!(*)\r\n"),
+        ("echo a\necho b \\", b"a\r\nb\r\n"),
+        ("echo a\\\\", b"a\\\r\n"),
+        ("echo $?\necho $?", b"7\r\n0\r\n"),
+        ("exec 3<<E\nhi\nE\ncat <&3; exec 3<&-", b"hi\r\n"),
+    ],
+)
+async def test_bash_reads_several_lines_one_after_the_other(start: Start, command: str, output: bytes) -> None:
+    shell = await start("bash", "cd ~/.config/fish")
+    await shell.run("sh -c 'exit 7'")
+    assert (await shell.run(command)).output == output
+    assert (await shell.run("for n in 1 2; do echo $n; done")).output == b"1\r\n2\r\n"
+
+
+@bash_and_zsh
+async def test_a_trace_shows_commands_and_nothing_of_ours(start: Start, kind: str) -> None:
+    shell = await start(kind)
+    assert (await shell.run("set -x")).output == b""
+    ran = await shell.run("echo hi")
+    assert (ran.output.splitlines()[-1], ran.output.count(b"\n")) == (b"hi", 2)
+    assert b"ukemi" not in ran.output
+    assert shell.nonce.encode() not in ran.output
+    await shell.pty.send_all(b"sh -c 'exit 3'\r")
+    shown, _ = await shell.until("C")
+    output, markers = await shell.until("D")
+    assert markers["D"].exit_code == 3
+    prompt, _ = await shell.until("B")
+    assert shell.nonce.encode() not in shown + output + prompt
+
+
+async def test_bash_says_that_a_command_has_ended_wherever_its_standard_error_goes(start: Start, home: Path) -> None:
+    shell = await start("bash")
+    await shell.pty.send_all(encode_command("exec 2>err", "bash"))
+    _, markers = await shell.until("A")
+    assert markers["D"].exit_code == 0
+
+
+async def test_zsh_works_as_before_wherever_its_standard_error_goes(start: Start, home: Path) -> None:
+    shell = await start("zsh")
+    assert (await shell.run("exec 2>err")).exit_code == 0
+    ran = await shell.run("echo hi; echo there >&2; sh -c 'exit 3'")
+    assert (ran.output, ran.exit_code, (home / "err").read_text()) == (b"hi\r\n", 3, "there\n")
+
+
+@pytest.mark.parametrize(
+    ("kind", "unbind"),
+    [
+        ("bash", "bind -r '\\e[633~'"),
+        ("bash", "bind 'set enable-bracketed-paste off'"),
+        ("zsh", "bindkey -r '^[[200~'"),
+        ("zsh", "bindkey '^M' undefined-key"),
+        ("zsh", "bindkey -v"),
+    ],
+)
+async def test_what_the_user_does_to_keys_is_no_matter_to_commands(start: Start, kind: str, unbind: str) -> None:
+    shell = await start(kind)
+    await shell.run(unbind)
+    assert (await shell.run("echo a   'b'; sh -c 'exit 3'")).output == b"a b\r\n"
+
+
+async def test_a_bash_that_does_not_edit_lines_any_more_says_not_that_its_prompt_has_ended(start: Start) -> None:
+    shell = await start("bash")
+    await shell.run("PS1='mine> '")
+    await shell.pty.send_all(encode_command("set +o emacs", "bash"))
+    await shell.until("D")
+    assert (await shell.text(b"mine> ")).endswith(b"mine> ")
+    assert not shell.parser.flush()
+    await shell.pty.send_all(b"set -o emacs\n")
+    await shell.prompt()
+    assert (await shell.run("echo on")).output == b"on\r\n"
+
+
 async def test_a_prompt_that_bash_hands_on_has_no_markers(start: Start) -> None:
     shell = await start("bash", "export PS1='mine> '")
     assert b"\x1b]" not in (await shell.run("bash --norc -ic 'echo \"${PS1@P}\"'")).output
@@ -408,7 +484,8 @@ def test_a_plain_line_is_typed_as_it_is(kind: str) -> None:
     ["if", "echo 'a", "a |", "a &&", "a >", "$(", "echo !x", "x=1", "a\nb", "[[ a", "(", "a {", "$1", "echo \\", "#"],
 )
 def test_a_line_that_may_not_be_whole_is_typed_in_quotes(kind: str, line: str) -> None:
-    assert re.search(rb"\x1b\[200~(__ukemi_C; )?eval \$?'", encode_command(line, kind))  # type: ignore[arg-type]
+    introduced = rb"\x1b\[(200|633)~(__ukemi_C; |for __ukemi in 1; do )?"
+    assert re.search(introduced + rb"eval \$?'", encode_command(line, kind))  # type: ignore[arg-type]
 
 
 def meaning(command: str, kind: str) -> bytes:

@@ -222,7 +222,7 @@ async def test_what_was_meant_for_an_earlier_shell_does_nothing(tmp_path: Path) 
         now = await term.pid()
         assert now != pid
         await term.pty.call(PtyProcess.acknowledge, earlier + 1000)
-        await term.pty.call(PtyProcess.write, b"echo ran >> ran\r", earlier)
+        await term.pty.call(PtyProcess.type_command, b"echo ran >> ran\r", earlier)
         await term.pty.call(PtyProcess.interrupt, earlier)
         await term.pty.call(PtyProcess.kill_session, earlier)
         await term.pty.call(PtyProcess.heard, earlier)
