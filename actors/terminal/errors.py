@@ -30,7 +30,11 @@ class ShellExited(UkemiError):
 
 
 class ShellLeft(ShellExited):
-    """The shell has ended as it was told to, by `exit` or by this runtime: nothing is wrong with it."""
+    """The shell has ended by itself, with an exit code, after its first prompt: as `exit` does it."""
+
+
+class ShellReplaced(ShellExited):
+    """The shell was ended by this runtime, so that another takes its place."""
 
 
 class ShellIntegrationError(UkemiError):

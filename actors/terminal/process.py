@@ -27,7 +27,7 @@ from ..errors import ActorStopped, Reject, ResourceExhausted
 from ..parser.stream import Output, StreamParser
 from ..ref import Ref
 from .brake import Brake
-from .errors import NoShells, ShellExited, ShellLeft, ShellNotStarted, how
+from .errors import NoShells, ShellExited, ShellLeft, ShellNotStarted, ShellReplaced, how
 from .posture import Posture, Program, is_stopped, program_of
 from .pty import Pty, window_size
 from .settings import ShellState, TerminalSettings
@@ -95,7 +95,7 @@ class PtyProcess(Actor):
         """Around what is done while the shell lives; cancelled, it is hung up."""
         self._status: int | None = None
         """How the shell has ended; while it is hung up, how that will be."""
-        self._is_told_to_end = False
+        self._is_ended_here = False
         self._pty: Pty
 
     async def on_start(self) -> None:
@@ -138,8 +138,8 @@ class PtyProcess(Actor):
             early = f"it has ended before its first prompt: {how(status)}"
             self.ctx.log.warning(creation_failed(choice.shell, early))
             raise self._not_started(early)
-        has_left = status >= 0 or self._is_told_to_end
-        raise (ShellLeft if has_left else ShellExited)(choice.shell, status)
+        how_so = ShellReplaced if self._is_ended_here else ShellLeft if status >= 0 else ShellExited
+        raise how_so(choice.shell, status)
 
     async def _end(self, pty: Pty, parser: Ref[StreamParser]) -> int:
         """How the shell has ended, once all that it had printed was passed on."""
@@ -286,7 +286,7 @@ class PtyProcess(Actor):
     async def kill_session(self, shell: int | None = None) -> None:
         """Kill the shell and all that runs on its terminal."""
         if self._is_for(shell) and self._status is None:
-            self._is_told_to_end = True
+            self._is_ended_here = True
             await self._pty.kill()
 
     def which(self) -> int:
@@ -298,7 +298,7 @@ class PtyProcess(Actor):
         if shell != self._shell.begin:
             return
         if self._status is None:
-            self._is_told_to_end = True
+            self._is_ended_here = True
             self._status = -signal.SIGHUP
             self._serving.cancel()
         self.ctx.stash()  # for the next one

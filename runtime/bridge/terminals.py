@@ -10,6 +10,7 @@ markers; of `parser`, those that find none. Another shell stays while it lives; 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -30,7 +31,7 @@ from ...supervisors.tree import child, supervisor
 SHELL_RESTARTS = 10
 """Restarts of one terminal's parts within a minute, before it is given up."""
 SHELL_LEAVES = 10
-"""How often in a row, less than 5 s apart, a shell that was told to end is started again."""
+"""How often in a row, less than 5 s apart, a shell that has left is started again."""
 SHELL_START = 10.0
 """Seconds that a shell's process has to start."""
 PART_START = 2.0
@@ -47,11 +48,12 @@ an actor that went on without the message that failed would have lost output, an
 SHELL = PARTS.replacing(
     Row("Resource", "Recoverable", Restart(), Alert(), 3),
     Row("Terminal", "Warning", Restart(), Alert(), SHELL_LEAVES),
+    Row("Terminal", "Info", Restart(), Alert(), sys.maxsize),
     name="shell",
 )
 """A shell that can't be started for want of files: no other shell could be. The user is told, and the terminal waits to
-be started by hand, in place of being given up with its name and settings. One that has ended as it was told to, by
-`exit`, by a command's timeout, is no shell that fails."""
+be started by hand, in place of being given up with its name and settings. One that has left, as `exit` does it, is no
+shell that fails, nor is one that was ended so that another takes its place: by a command's timeout, by hand."""
 
 
 def terminal_spec(settings: TerminalSettings) -> ChildSpec:

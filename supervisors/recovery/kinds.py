@@ -216,6 +216,7 @@ KINDS: Mapping[Key, Rule] = {
     ("ukemi.actors.terminal.errors", "ShellNotStarted"): SHELL_FAILS,
     ("ukemi.actors.terminal.errors", "ShellExited"): NO_SHELL,
     ("ukemi.actors.terminal.errors", "ShellLeft"): NO_PROCESS,
+    ("ukemi.actors.terminal.errors", "ShellReplaced"): Kind(Category.TERMINAL, Severity.INFO),
     ("ukemi.actors.terminal.errors", "NoShells"): NO_SHELL,
     ("ukemi.actors.parser.stream", "ParserFailed"): _parser_failed,
     trio.Cancelled: CANCELLED,

@@ -30,9 +30,10 @@ __ukemi_line_init() {
     [[ $CONTEXT != start ]] || print -rn -- $'\e]633;B;'$__ukemi_nonce$'\a' >/dev/tty
 }
 
-# Bound to the key that the terminal types first: takes what follows as it is, and runs it. What the user has bound to
-# pasting and to Enter does not come into it.
+# Bound to the key that the terminal types first: takes what follows as it is, in place of what an interrupt may have
+# left, and runs it. What the user has bound to pasting and to Enter does not come into it.
 __ukemi_type() {
+    BUFFER=
     zle .bracketed-paste
     zle .accept-line
 }

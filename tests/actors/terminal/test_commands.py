@@ -371,7 +371,7 @@ async def test_a_shell_that_fails_again_and_again_stays_down_and_its_callers_are
 
 
 @pytest.mark.parametrize("ending", ["exit 3", "exec sh -c 'exit 3'"])
-async def test_a_shell_that_is_told_to_end_again_and_again_is_there_each_time(tmp_path: Path, ending: str) -> None:
+async def test_a_shell_that_leaves_again_and_again_is_there_each_time(tmp_path: Path, ending: str) -> None:
     async with terminal(tmp_path) as term:
         for _ in range(SHELL_LEAVES):
             with pytest.raises(CommandLost):
