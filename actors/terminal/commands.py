@@ -92,9 +92,9 @@ class Commands(Actor):
             self._wait_its_turn()
             return None  # type: ignore[return-value]  # answered later
         try:
+            _check_size(len(command))
             typed = self._encoded(command)
-            if len(typed) > MOST_TYPED:
-                raise ValueError(f"a command of {len(typed)} bytes, as it is typed; it may have {MOST_TYPED}")
+            _check_size(len(typed))
         except ValueError as error:
             raise Reject(error) from None
         running = Running(key, self.ctx.defer(), timeout, trio.current_time())
@@ -299,3 +299,8 @@ class Commands(Actor):
 
     def _timeout(self, running: Running) -> CommandTimeout:
         return CommandTimeout(self._path, running.timeout or 0.0)
+
+
+def _check_size(size: int) -> None:
+    if size > MOST_TYPED:
+        raise ValueError(f"a command of {size} bytes, as it is typed; it may have {MOST_TYPED}")

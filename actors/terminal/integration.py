@@ -32,9 +32,10 @@ MAX_LINE: Final = 4095
 _SCRIPTS: Final = Path(__file__).resolve().parent / "shell"
 _FOREIGN: Final = ("COLUMNS", "LINES", "TERM_PROGRAM_VERSION")  # what another terminal said of itself
 _INTRODUCED: Final[dict[Kind, str]] = {"bash": "", "zsh": "", "fish": "__ukemi_C; "}
-_PASTE: Final[dict[Kind, bytes]] = {"bash": b"\x1b[200~", "zsh": b"\x1b[633~", "fish": b"\x1b[200~"}
-_ENTER: Final[dict[Kind, bytes]] = {"bash": b"\x1b[633~\r", "zsh": b"", "fish": b"\r"}
-"""`ESC [ 633 ~` is a key of our own: see the scripts."""
+_PASTE: Final[dict[Kind, bytes]] = {"bash": b"\x1b[200~", "zsh": b"\x1b[633~", "fish": b"\x1b[24;6~"}
+_ENTER: Final[dict[Kind, bytes]] = {"bash": b"\x1b[201~\x1b[633~\r", "zsh": b"\x1b[201~", "fish": b"\r"}
+"""`ESC [ 633 ~` is a key of our own, and for fish, which may know no such key, it is F12 with control and shift: see
+the scripts."""
 
 
 @attrs.frozen
@@ -93,11 +94,11 @@ def launch(shell: str, *, nonce: str, env: Mapping[str, str], login: bool = Fals
 def encode_command(command: str, kind: Kind) -> bytes:
     """Return what to type for `command` at a prompt, Enter included, so that the shell takes it as one unit.
 
-    To an integrated shell that is one line of printable ASCII in a bracketed paste, which no key binding, completion or
-    abbreviation touches. A plain command is typed as it is. Any other (several lines, special characters, `!`, nested
-    quotes, whatever might be incomplete) is typed as `eval` of one quoted word. So every command begins and ends once,
-    with one C and one D; ^C ends all of it; a syntax error is output and an exit code; a quote or here-document that is
-    left open does not make the shell wait for more.
+    To an integrated shell that is one line of printable ASCII that is typed like a paste: no key binding, completion or
+    abbreviation touches it. A plain command is typed as it is. Any other (several lines, special characters, `!`,
+    nested quotes, whatever might be incomplete) is typed as `eval` of one quoted word. So every command begins and ends
+    once, with one C and one D; ^C ends all of it; a syntax error is output and an exit code; a quote or here-document
+    that is left open does not make the shell wait for more.
 
     sh gets the lines as they are, in quotes if there are several, and control characters are quoted for the terminal.
 
@@ -109,7 +110,7 @@ def encode_command(command: str, kind: Kind) -> bytes:
     if kind == "sh":
         return _lines_for_sh(command)
     typed = command if _PLAIN.fullmatch(command) else _evaluated(command, kind)
-    return _PASTE[kind] + (_INTRODUCED[kind] + typed).encode("ascii") + b"\x1b[201~" + _ENTER[kind]
+    return _PASTE[kind] + (_INTRODUCED[kind] + typed).encode("ascii") + _ENTER[kind]
 
 
 _RESERVED: Final = (
@@ -142,22 +143,28 @@ _ENDS_IN_BACKSLASH: Final = re.compile(r"(?<!\\)(?:\\\\)*\\\Z")
 _SEVERAL_LINES: Final = re.compile(r"^\s*[^\s#].*\n", re.MULTILINE)
 
 
+_SHORT: Final = {"\n": r"\n", "\t": r"\t", "\\": r"\\"}
+_BYTES: Final = [chr(byte) for byte in range(256)]
+_IN_BASH: Final = str.maketrans(
+    {byte: _SHORT.get(byte, rf"\x{ord(byte):02x}") for byte in _BYTES if not " " <= byte <= "~" or byte in "'\\!"}
+)
+_IN_FISH: Final = str.maketrans(
+    {byte: "'" + _SHORT.get(byte, rf"\X{ord(byte):02x}") + "'" for byte in _BYTES if not " " <= byte <= "~"}
+    | {byte: f"\\{byte}" for byte in "'\\"}
+)
+
+
 def _quoted_for_bash(text: str) -> str:
     """Quote any text as one word of printable ASCII, for zsh too."""
-    return "$'" + re.sub(r"[^ -~]|['\\!]", lambda found: _escaped(found[0], "x"), _latin(text)) + "'"
+    return f"$'{_latin(text).translate(_IN_BASH)}'"
 
 
 def _quoted_for_fish(text: str) -> str:
     """Quote any text as one word of printable ASCII. fish knows no escapes but these two between quotes."""
-    quoted = re.sub(r"['\\]", r"\\\g<0>", _latin(text))
-    return "'" + re.sub(r"[^ -~]", lambda found: f"'{_escaped(found[0], 'X')}'", quoted) + "'"
+    return f"'{_latin(text).translate(_IN_FISH)}'"
 
 
 _QUOTED_FOR: Final = {"bash": _quoted_for_bash, "zsh": _quoted_for_bash, "fish": _quoted_for_fish}
-
-
-def _escaped(byte: str, letter: str) -> str:
-    return {"\n": r"\n", "\t": r"\t", "\\": r"\\"}.get(byte, rf"\{letter}{ord(byte):02x}")
 
 
 def _latin(text: str) -> str:

@@ -52,6 +52,8 @@ class MarkedCommands(Commands):
         """What was printed since a command was typed, until a marker says that it begins."""
         self._has_prompted = False
         """Whether there came what looks like a prompt, in the middle of a command."""
+        self._is_prompt_marked = False
+        """Whether that was one of the shell's own."""
 
     def _get_ready(self) -> None:
         shell = self._shell
@@ -93,15 +95,16 @@ class MarkedCommands(Commands):
 
     def _type(self, running: Running, typed: bytes) -> None:
         self._pty.cast(PtyProcess.type_command, typed, self._shell.begin)
-        self._printed_at, self._has_prompted, self._unmarked = running.since, False, Capture()
+        self._printed_at, self._unmarked = running.since, Capture()
+        self._has_prompted = self._is_prompt_marked = False
         self._keep_looking()
 
     def _met(self, marker: Marker) -> None:
         if marker.trusted and marker.kind == "C":
-            self._has_prompted = False
+            self._has_prompted = self._is_prompt_marked = False
             self._keep_looking()
         elif marker.trusted and marker.kind == "B" and self._shell.command != "none":
-            self._has_prompted = True
+            self._has_prompted = self._is_prompt_marked = True
         super()._met(marker)
 
     def _printed(self, text: bytes) -> None:
@@ -161,8 +164,8 @@ class MarkedCommands(Commands):
         if shell.command == "none" and is_at_prompt and not posture.is_replaced:
             self.interrupt()
             self.ctx.after(AGAIN, self._look_for_prompt)
-        elif shell.command == "typed" and is_at_prompt and (self._has_prompted or shell.interrupted):
-            self._dropped()
+        elif is_at_prompt and self._is_over_unsaid():
+            self._over_unsaid()
         else:
             self._check_markers(posture, now)
 
@@ -180,10 +183,20 @@ class MarkedCommands(Commands):
         if why is not None:
             self._lose_integration(why, "B", "D", *("C" if is_typed else ""))
 
-    def _dropped(self) -> None:
-        """An interrupt has hit a command before it had begun, and the shell shows its prompt without another word."""
+    def _is_over_unsaid(self) -> bool:
+        """Whether an interrupt may have ended the command in hand, and what would have told of that."""
+        if self._shell.command == "typed":
+            return self._has_prompted or self._shell.interrupted
+        return self._is_prompt_marked and self._shell.interrupted
+
+    def _over_unsaid(self) -> None:
+        """The shell is at its prompt again, without another word of its command, which may not have begun."""
+        running, had_begun = self._running, self._shell.command == "begun"
         self._shell.command, self._shell.at_prompt, self._shell.interrupted = "none", True, False
-        self._ended(None, had_begun=False)
+        if had_begun and running is not None:
+            self._finish(running, None, worst("no integration", self._mode), STATUS_UNKNOWN)
+        else:
+            self._ended(None, had_begun)
         self._next()
 
     def _check_reading(self) -> None:

@@ -18,8 +18,8 @@ Program: TypeAlias = tuple[str, bytes]
 """What runs in a process: the file, and its arguments."""
 
 _PROMPT_STARTS: dict[Kind, bytes] = {"bash": b"\x1b[?2004h", "zsh": b"\x1b[?2004h", "fish": "⏎".encode()}
-"""What a shell sends at a prompt: its line editor begins, and pasted text is to be bracketed (so at `read -e`). fish has
-a line editor for each `read`, too, but looks only before a prompt whether the output has ended in a newline."""
+"""What a shell sends at a prompt: its line editor begins, and pasted text is to be bracketed (so at `read -e`). fish
+has a line editor for each `read`, too, but looks only before a prompt whether the output has ended in a newline."""
 _LONGEST_PROMPT = 4096
 """Bytes at the end of what was printed in which a prompt begins."""
 

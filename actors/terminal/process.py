@@ -72,8 +72,8 @@ class _Typed:
 class PtyProcess(Actor):
     """Runs a shell, by default `settings.shell`; sends `Output` to `feed` of the actor named `parser` beside it.
 
-    `interrupt` and others may name the `shell` that they are meant for, by its `begin`; what was meant for an earlier one
-    then does nothing.
+    `interrupt` and others may name the `shell` that they are meant for, by its `begin`; what was meant for an
+    earlier one then does nothing.
     """
 
     def __init__(self, settings: TerminalSettings, choice: Choice | None = None) -> None:

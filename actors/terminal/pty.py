@@ -165,8 +165,8 @@ class Pty:
         """Do what ^C does: drop what was typed and not yet read, and send SIGINT to the foreground program.
 
         Unlike a ^C that is typed, it never waits behind unread input, and a program cannot have switched it off. Like
-        one, it may be lost on a program that the shell is just starting, and a program may ignore it. Where no descriptor
-        is left nothing is dropped.
+        one, it may be lost on a program that the shell is just starting, and a program may ignore it. Where no
+        descriptor is left nothing is dropped.
         """
         self._check_open()
         with suppress(OSError, termios.error):  # what matters is the signal

@@ -47,6 +47,7 @@ function __ukemi_A --on-event fish_prompt
     set -eg __ukemi_ended
     printf '\e]633;A;%s\a' $__ukemi_nonce
     __ukemi_wrap
+    __ukemi_bind
 end
 
 function __ukemi_D
@@ -67,4 +68,32 @@ end
 
 function __ukemi_B
     printf '\e]633;B;%s\a' $__ukemi_nonce
+end
+
+# The key that the terminal types first begins the line anew, in place of what an interrupt may have left, and what
+# follows is taken as it is, up to Enter. So what the user has bound to keys does not come into it; and ^C drops the line
+# also in the middle, as it does not in a paste.
+function __ukemi_bind
+    if test "$fish_bind_mode" = ukemi
+        set fish_bind_mode $__ukemi_mode
+    else
+        set -g __ukemi_mode $fish_bind_mode
+    end
+    bind -M ukemi '' self-insert
+    bind -M ukemi \r '__ukemi_typed execute'
+    bind -M ukemi \cc '__ukemi_typed cancel-commandline'
+    for mode in (bind --list-modes)
+        bind -M $mode \e\[24\;6~ __ukemi_type
+    end
+end
+
+function __ukemi_type
+    set fish_bind_mode ukemi
+    set -e __fish_paste_quoted
+    commandline -r ''
+end
+
+function __ukemi_typed
+    set fish_bind_mode $__ukemi_mode
+    commandline -f $argv
 end

@@ -11,12 +11,17 @@ __ukemi_preexec() {
     local REPLY=
     (( $#1 > 4096 )) || __ukemi_escape $1
     __ukemi_ran=1
-    print -rn -- $'\e]633;E;'$REPLY\;$__ukemi_nonce$'\a\e]633;C;'$__ukemi_nonce$'\a' >/dev/tty
+    {
+        print -rn -- $'\e]633;E;'$REPLY\;$__ukemi_nonce$'\a\e]633;C;'$__ukemi_nonce$'\a' >/dev/tty
+    } always {
+        (( TRY_BLOCK_INTERRUPT == 0 )) || __ukemi_ran=130  # zsh will not run it, and keeps the last one's status
+    }
 }
 
 # What ran has ended, if anything did: an empty line, ^C and a syntax error run nothing.
 __ukemi_precmd() {
     local ended=${__ukemi_ran:+$?} REPLY
+    [[ $__ukemi_ran != 130 ]] || ended=130
     [[ -o promptsp && -o promptcr ]] && __ukemi_mark=1
     __ukemi_escape $PWD
     local said=$'\e]633;P;Cwd='$REPLY\;$__ukemi_nonce$'\a\e]633;D;'$ended\;$__ukemi_nonce$'\a'

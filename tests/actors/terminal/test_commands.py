@@ -527,7 +527,9 @@ async def test_a_command_for_which_there_is_no_room_is_refused_and_the_next_runs
     async with terminal(tmp_path, shell=shell) as term:
         await term.run("true")
         with pytest.raises(ResourceExhausted, match="Resource exhausted: input of /app/t"):
-            await term.run("echo " + " ".join(["x" * 1_000] * 5) if shell == "bash" else "\n".join([": " + "x" * 3_000] * 2))
+            await term.run(
+                "echo " + " ".join(["x" * 1_000] * 5) if shell == "bash" else "\n".join([": " + "x" * 3_000] * 2)
+            )
         assert "fine\r\n" in (await term.run("echo fine")).output.data
 
 

@@ -390,6 +390,26 @@ async def test_what_the_user_does_to_keys_is_no_matter_to_commands(start: Start,
     assert (await shell.run("echo a   'b'; sh -c 'exit 3'")).output == b"a b\r\n"
 
 
+async def test_what_an_interrupt_leaves_of_a_command_that_was_typed_in_part_is_not_in_the_next(start: Start) -> None:
+    shell = await start("fish")  # which looks for ^C only where a key may come
+    typed = encode_command("echo 'it was' typed; echo lost", "fish")
+    for size in range(1, len(typed)):
+        await shell.pty.send_all(typed[:size])
+        if size % 2:
+            await shell.idle()
+        shell.pty.interrupt()
+        await shell.idle()
+        assert (await shell.run("echo next")).output == b"next\r\n", typed[:size]
+
+
+async def test_a_fish_with_the_keys_of_vi_takes_commands_in_all_of_its_modes(start: Start) -> None:
+    shell = await start("fish", "set -g fish_key_bindings fish_vi_key_bindings")
+    for keys in (b"", b"x\x1b", b"xy\x1bv", b"x\x1b[200~'y"):
+        await shell.pty.send_all(keys)
+        await shell.idle()
+        assert (await shell.run("echo $fish_bind_mode")).output == b"insert\r\n"
+
+
 async def test_a_bash_that_does_not_edit_lines_any_more_says_not_that_its_prompt_has_ended(start: Start) -> None:
     shell = await start("bash")
     await shell.run("PS1='mine> '")
@@ -484,12 +504,12 @@ def test_a_plain_line_is_typed_as_it_is(kind: str) -> None:
     ["if", "echo 'a", "a |", "a &&", "a >", "$(", "echo !x", "x=1", "a\nb", "[[ a", "(", "a {", "$1", "echo \\", "#"],
 )
 def test_a_line_that_may_not_be_whole_is_typed_in_quotes(kind: str, line: str) -> None:
-    introduced = rb"\x1b\[(200|633)~(__ukemi_C; |for __ukemi in 1; do )?"
+    introduced = rb"\x1b\[(200|633|24;6)~(__ukemi_C; |for __ukemi in 1; do )?"
     assert re.search(introduced + rb"eval \$?'", encode_command(line, kind))  # type: ignore[arg-type]
 
 
 def meaning(command: str, kind: str) -> bytes:
-    typed = encode_command(command, kind)[6:].split(b"\x1b[201~")[0]  # type: ignore[arg-type]
+    typed = re.split(rb"\x1b\[[\d;]+~|\r", encode_command(command, kind))[1]  # type: ignore[arg-type]
     assert all(0x20 <= byte < 0x7F for byte in typed)
     if shutil.which(kind) is None:
         pytest.skip(f"{kind} is not installed")
