@@ -133,7 +133,7 @@ def _evaluated(command: str, kind: Kind) -> str:
     But when ^C has ended a program on one line it would go on to the next, unless it is in a loop.
     """
     if kind == "bash" and _ENDS_IN_BACKSLASH.search(command):
-        command += "\n"  # else it takes the next command's first line for a part of this one's last
+        command = command[:-1]  # else it takes the next command's first line for a part of this one's last
     quoted = f"eval {_QUOTED_FOR[kind](command)}"
     has_lines = kind == "bash" and _SEVERAL_LINES.search(command)
     return f"for __ukemi in 1; do {quoted}; done" if has_lines else quoted

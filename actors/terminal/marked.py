@@ -191,12 +191,14 @@ class MarkedCommands(Commands):
 
     def _over_unsaid(self) -> None:
         """The shell is at its prompt again, without another word of its command, which may not have begun."""
-        running, had_begun = self._running, self._shell.command == "begun"
-        self._shell.command, self._shell.at_prompt, self._shell.interrupted = "none", True, False
-        if had_begun and running is not None:
-            self._finish(running, None, worst("no integration", self._mode), STATUS_UNKNOWN)
-        else:
+        shell, running = self._shell, self._running
+        had_begun, is_dropped = shell.command == "begun", shell.command == "typed" and shell.interrupted
+        shell.command, shell.at_prompt, shell.interrupted = "none", True, False
+        if is_dropped or running is None:
             self._ended(None, had_begun)
+        else:
+            running.capture = running.capture if had_begun else self._unmarked
+            self._finish(running, None, worst("no integration", self._mode), STATUS_UNKNOWN)
         self._next()
 
     def _check_reading(self) -> None:

@@ -26,6 +26,7 @@ __ukemi_settle() {
     functions[__ukemi_their_precmd]=${functions[precmd]}
     unfunction precmd
     precmd_functions=(__ukemi_their_precmd "${precmd_functions[@]:#__ukemi_their_precmd}")
+    __ukemi_hook
 }
 
 precmd_functions=(__ukemi_precmd __ukemi_settle)
