@@ -1,19 +1,25 @@
 """What goes wrong around a terminal's commands, and costs no answer: requests that are cancelled in the middle, shells
 whose markers come in part or no more, prompts that are drawn again. As a client of the bridge sees it."""
 
+import os
+import resource
 import shutil
-from collections.abc import AsyncIterator
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from ukemi.actors.terminal import marked, plain, posture
+from ukemi.actors.terminal import marked, plain, posture, process
 from ukemi.actors.terminal import pty as pty_module
 from ukemi.actors.terminal.pty import Pty
 from ukemi.actors.terminal.texts import INTERRUPTED, STATUS_UNKNOWN
 from ukemi.supervisors import substitutes
+from ukemi.supervisors.alerts import AlertRaised
 from ukemi.supervisors.backoff import Backoff
 
 from ..bridge import Bridge, Client, Failed, running_bridge
@@ -280,6 +286,88 @@ async def test_a_prompt_that_is_drawn_again_does_not_end_a_line_that_is_open(
     for command, output in [("echo one", "one\r\n"), ("echo two", "two\r\n")]:
         answer = await run(client, terminal, command)
         assert (answer["output"], answer["exitCode"], answer["mode"]) == (output, 0, "full")
+
+
+# --- shells that are paused, or gone while their programs are not
+
+
+async def test_a_shell_that_is_paused_runs_its_command_when_it_goes_on_and_its_caller_waits(
+    client: Client, tmp_path: Path, shell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = await client.terminal(tmp_path, shell=shell)
+    pid = int((await run(client, terminal, "sh -c 'echo $PPID'"))["output"])
+    looks, enough = count(1), trio.Event()
+
+    def is_stopped(pid: int) -> bool:
+        if next(looks) > 10:  # as many take longer than a command has to begin
+            enough.set()
+        return posture.is_stopped(pid)
+
+    monkeypatch.setattr(process, "is_stopped", is_stopped)
+    os.kill(pid, signal.SIGSTOP)
+    id = await client.ask("terminal/execute", terminal=terminal, command="echo one; sh -c 'exit 3'")
+    await enough.wait()
+    os.kill(pid, signal.SIGCONT)
+    answer = await client.answer(id)
+    assert (answer["output"], answer["exitCode"], answer["mode"]) == ("one\r\n", 3, "full")
+    assert (await run(client, terminal, "echo two"))["output"] == "two\r\n"
+
+
+async def test_what_is_asked_of_a_shell_that_has_ended_costs_nothing_more(
+    bridge: Bridge, client: Client, tmp_path: Path, closing: Gate
+) -> None:
+    terminal = await client.terminal(tmp_path)
+    pid = int((await run(client, terminal, "echo $$"))["output"])
+    os.kill(pid, signal.SIGKILL)
+    await closing.reached.wait()
+    assert await client.request("terminal/resize", terminal=terminal, cols=100, rows=30) == {}
+    assert await client.request("terminal/interrupt", terminal=terminal) == {}
+    with pytest.raises(Failed, match="bash has ended: Process terminated by signal SIGKILL"):
+        await client.request("terminal/write", terminal=terminal, data="echo hi\r")
+    closing.open.set()
+    assert (await run(client, terminal, "stty size"))["output"] == "30 100\r\n"
+    assert not bridge.runtime.events.of(AlertRaised)
+
+
+async def test_what_was_to_be_typed_at_a_shell_that_ends_is_refused(
+    client: Client, tmp_path: Path, closing: Gate
+) -> None:
+    terminal = await client.terminal(tmp_path)
+    pid = int((await run(client, terminal, "echo $$"))["output"])
+    running = await client.ask("terminal/execute", terminal=terminal, command="stty raw; echo begun; sleep 1000")
+    await client.output(terminal, "begun")
+    id = await client.ask("terminal/write", terminal=terminal, data="x" * 500_000)
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(Failed, match="bash has ended: Process terminated by signal SIGKILL"):
+        await client.answer(id)
+    closing.open.set()
+    with pytest.raises(Failed, match="has ended"):
+        await client.answer(running)
+    assert (await run(client, terminal, "echo on"))["output"] == "on\r\n"
+
+
+async def test_an_interrupt_needs_no_descriptor(client: Client, tmp_path: Path) -> None:
+    terminal = await client.terminal(tmp_path)
+    pid = (await run(client, terminal, "echo $$"))["output"]
+    running = await client.ask("terminal/execute", terminal=terminal, command="sh -c 'echo begun; exec sleep 1000'")
+    await client.output(terminal, "begun")
+    with no_descriptor_left():
+        await client.request("terminal/interrupt", terminal=terminal)
+        assert (await client.answer(running))["exitCode"] == 130
+    assert (await run(client, terminal, "echo $$"))["output"] == pid
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open no further file."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest_free = os.dup(0)
+    os.close(lowest_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 # --- names and sizes
