@@ -23,6 +23,7 @@ class Capture:
         self._tail: deque[bytes] = deque()
         self._tail_size = 0
         self._is_cut = False
+        self._size = 0
         self._dropped = 0
         """Characters between head and tail that were not kept."""
 
@@ -33,6 +34,7 @@ class Capture:
 
     def add(self, data: bytes) -> None:
         """Some more of it."""
+        self._size += len(data)
         room = _KEEP - len(self._head)
         if room > 0:
             self._head += data[:room]
@@ -47,19 +49,38 @@ class Capture:
                 self._is_cut = True
 
     def result(self) -> tuple[Text, bool]:
-        """What was printed, and whether something of it was left out."""
+        """What was printed, and whether something of it was left out. What is no UTF-8 counts by bytes."""
         tail = b"".join(self._tail)
+        codec = "utf-8" if self._is_text(tail) else "latin-1"
         if not self._is_cut:
-            text = as_text(bytes(self._head) + tail)
-            if text.encoding != "utf-8":
-                return text, False
-            shown = truncated(text.data)
-            return Text(shown), shown != text.data
+            whole = (self._head + tail).decode(codec)
+            shown = truncated(whole)
+            return _as_text(shown, codec), shown != whole
         first = int(MAX_CHARACTERS * HEAD_SHARE)
-        begin = self._head.decode(errors="replace")[:first]
-        end = tail.decode(errors="replace")[first - MAX_CHARACTERS :]
-        omitted = _characters(self._head) + self._dropped + _characters(tail) - len(begin) - len(end)
-        return Text(f"{begin}\n[...{max(0, omitted)} characters omitted...]\n{end}"), True
+        begin = self._head.decode(codec, "replace")[:first]
+        end = tail.decode(codec, "replace")[first - MAX_CHARACTERS :]
+        size = self._size
+        if codec == "utf-8":
+            size = _characters(self._head) + self._dropped + _characters(tail)
+        omitted = max(0, size - len(begin) - len(end))
+        return _as_text(f"{begin}\n[...{omitted} characters omitted...]\n{end}", codec), True
+
+    def _is_text(self, tail: bytes) -> bool:
+        """Whether what was kept is UTF-8; where it was cut, that may be in the middle of a character."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            decoder.decode(self._head)
+            if self._is_cut:
+                decoder.reset()
+                tail = tail[:3].lstrip(_CONTINUATION) + tail[3:]
+            decoder.decode(tail, final=True)
+        except UnicodeDecodeError:
+            return False
+        return True
+
+
+def _as_text(shown: str, codec: str) -> Text:
+    return Text(shown) if codec == "utf-8" else as_text(shown.encode(codec))
 
 
 def _characters(data: bytes | bytearray) -> int:

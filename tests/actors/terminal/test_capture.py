@@ -85,11 +85,20 @@ def test_long_output_is_shortened_as_if_all_of_it_had_been_kept(output: str, pie
     assert is_truncated == (text.data != output)
 
 
-def test_long_output_that_is_no_text_is_shortened_too() -> None:
-    text, is_truncated = captured(b"\xff\x80" * 1_000_000)
-    assert is_truncated
-    assert text.encoding == "utf-8"
-    assert len(text.data) < MAX_CHARACTERS + 100
+@pytest.mark.parametrize("size", [50_000, 50_001, 300_000, 399_999, 400_001, 3_000_000])
+@pytest.mark.parametrize("output", [b"\xff\x80", b"text and \xff", b"\xff\n"])
+def test_long_output_that_is_no_text_is_shortened_by_its_bytes(output: bytes, size: int) -> None:
+    data = (output * size)[:size]
+    text, is_truncated = captured(data)
+    assert text.encoding == "base64"
+    assert raw(text) == truncated(data.decode("latin-1")).encode("latin-1")
+    assert is_truncated == (raw(text) != data)
+
+
+@pytest.mark.parametrize("end", [b"\xe2\x82", b"\xff", b"\x80"])
+def test_long_output_is_text_only_to_its_end(end: bytes) -> None:
+    assert captured("€".encode() * 1_000_000 + end)[0].encoding == "base64"
+    assert captured("€".encode() * 1_000_000)[0].encoding == "utf-8"
 
 
 def test_memory_is_bounded() -> None:
