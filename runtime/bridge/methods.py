@@ -47,6 +47,8 @@ class Method:
     """Whether it changes nothing, and takes no long: asked again, it is run again, in place of keeping its answer."""
     may_be_large: bool
     """Whether its answer may be so large that no more of them are made than can go out."""
+    most_waiting: int | None
+    """How many of a client's may wait for their turn; one more is refused."""
 
 
 METHODS: dict[str, Method] = {}
@@ -60,6 +62,7 @@ def method(
     queue: str | None = None,
     only_reads: bool = False,
     may_be_large: bool = False,
+    most_waiting: int | None = None,
 ) -> Callable[[Callable[[ClientSession, P], Any]], Callable[[ClientSession, P], Any]]:
     """Declare a method; `in_order` and `may_be_large` are of those that are not quick: those are in order anyway.
 
@@ -70,7 +73,9 @@ def method(
     def declare(handler: Callable[[ClientSession, P], Any]) -> Callable[[ClientSession, P], Any]:
         waits_in = queue or name.partition("/")[0]
         is_quick = not iscoroutinefunction(handler)
-        METHODS[name] = Method(name, parameters, handler, in_order, is_quick, waits_in, only_reads, may_be_large)
+        METHODS[name] = Method(
+            name, parameters, handler, in_order, is_quick, waits_in, only_reads, may_be_large, most_waiting
+        )
         return handler
 
     return declare

@@ -202,8 +202,15 @@ class Requests:
         """Run it as a task. `asked` is its digest, if it has a key of its own."""
         if len(self._asked) >= MOST_UNDER_WAY:
             return self._too_many()
+        place = self._place_of(method, params)
+        if place is not None and method.most_waiting is not None:
+            waiting = self._turns.waiting(place)
+            if waiting >= method.most_waiting:
+                full = ResourceExhausted(f"{method.name} that waits", method.most_waiting, waiting)
+                return Answer(error=as_rpc_error(full, self._path))
+        turn = self._turns.take(place) if place is not None else None
         is_kept = bool(asked) and not method.only_reads
-        request = UnderWay(key, method, params, [asker], asked, is_kept, self._turn(method, params))
+        request = UnderWay(key, method, params, [asker], asked, is_kept, turn)
         request.scope = self._session.ctx.start_task(self._run, request)
         self._under_way[key] = request
         self._large += method.may_be_large
@@ -255,12 +262,12 @@ class Requests:
             return answer
         return Answer(error=as_rpc_error(answer.error, self._path), told=answer.told)
 
-    def _turn(self, method: Method, params: dict[str, Any]) -> Turn | None:
-        """Behind the requests that this one must not overtake."""
+    def _place_of(self, method: Method, params: dict[str, Any]) -> str | None:
+        """Where this one must not overtake others."""
         place = params.get(method.in_order) if method.in_order is not None else None
         if not isinstance(place, str):
             return None  # what has to have one, and has none, will be refused
-        return self._turns.take(f"{method.queue} {method.in_order} {place}")
+        return f"{method.queue} {method.in_order} {place}"
 
     def _too_many(self) -> Answer:
         said = f"{len(self._asked)} requests of this session are under way, at most {MOST_UNDER_WAY} may be"

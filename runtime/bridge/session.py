@@ -22,6 +22,7 @@ from typing import Any, TypeAlias
 import trio
 
 from ...actors.actor import Actor
+from ...actors.context import Monitor
 from ...actors.errors import ActorStopped, ComponentNotFound, MailboxFull
 from ...actors.files import FileStore
 from ...actors.ipc.jsonrpc import Code, Request, RpcError
@@ -84,8 +85,8 @@ class ClientSession(Actor):
         self._is_used = False
         """Whether anything was ever asked for in it."""
         self._farewell: Any = None
-        self._followed: set[str] = set()
-        """The terminals whose output the client is told."""
+        self._followed: dict[str, Monitor | None] = {}
+        """The terminals whose output the client is told; and what tells of their end, once they have started."""
         self.watches = ClientWatches()
         self._pacing = Pacing()
         self._slowing: Any = None
@@ -104,7 +105,10 @@ class ClientSession(Actor):
         Away.of(self.system).remove(self.ctx.ref)
 
     def on_down(self, down: Down) -> None:
-        """A connection has ended; wait for another, if it was the last."""
+        """A connection has ended; wait for another, if it was the last. Or a terminal is closed."""
+        if down.ref.path == f"{self.terminals.path}/{down.ref.name}":
+            self.unfollow_terminal(down.ref.name)
+            return
         connection = down.ref
         self._requests.left(connection)
         self._let_go_on()
@@ -160,14 +164,23 @@ class ClientSession(Actor):
         return f"t{next(_numbers)}"
 
     def follow_terminal(self, name: str) -> None:
-        """Tell the client what commands print in a terminal, from now on."""
-        self._followed.add(name)
-        self.ctx.subscribe(f"{self.terminals.path}/{name}/output", self.output)
+        """Tell the client what commands print in a terminal, from now on until it is closed. It may be yet to start."""
+        if self._followed.get(name) is None:
+            self.ctx.subscribe(f"{self.terminals.path}/{name}/output", self.output)
+            self._followed[name] = None
+            with suppress(RpcError):
+                self._followed[name] = self.ctx.monitor(self.terminal(name))
 
     def follow_screen(self, name: str) -> None:
-        """Tell the client all that is printed in a terminal, from now on."""
+        """Tell the client all that is printed in a terminal, likewise."""
         self.follow_terminal(name)
         self.ctx.subscribe(f"{self.terminals.path}/{name}/screen", self.screen)
+
+    def unfollow_terminal(self, name: str) -> None:
+        """Nothing more is to come from a terminal."""
+        self._followed.pop(name, None)
+        for topic in ("output", "screen"):
+            self.ctx.unsubscribe(f"{self.terminals.path}/{name}/{topic}")
 
     # --- messages
 
@@ -366,8 +379,7 @@ class ClientSession(Actor):
                 try:
                     pty: Ref[PtyProcess] = self.ctx.find(f"{self.terminals.path}/{name}/pty")
                 except ComponentNotFound:
-                    self._followed.discard(name)
-                    continue
+                    continue  # of whose end it is about to hear
                 with suppress(ActorStopped, MailboxFull):  # the next time
                     pty.cast(PtyProcess.slow_down, self.ctx.path, FOR if must_wait else 0.0)
 

@@ -16,7 +16,7 @@ from ...actors.errors import ActorStopped
 from ...actors.ipc.jsonrpc import Code, RpcError
 from ...actors.ref import Ref
 from ...actors.resources import Resource
-from ...actors.terminal.commands import Commands
+from ...actors.terminal.commands import MOST_WAITING, Commands
 from ...actors.terminal.process import PtyProcess
 from ...actors.terminal.running import CommandResult
 from ...actors.terminal.settings import TerminalSettings
@@ -62,11 +62,13 @@ async def create_terminal(session: ClientSession, asked: CreateTerminal) -> dict
     try:
         await session.terminals.call(DynamicSupervisor.start_child, terminal_spec(settings))
         what = await session.terminal(settings.name, "commands").call(Commands.what_it_is)
-    except StartFailed:
+    except BaseException as error:  # cancelled, too: nobody will know its name
+        session.unfollow_terminal(settings.name)
+        if not isinstance(error, StartFailed):
+            session.terminals.cast(DynamicSupervisor.stop_child, settings.name)
         raise
-    except BaseException:  # cancelled, too: nobody will know its name
-        session.terminals.cast(DynamicSupervisor.stop_child, settings.name)
-        raise
+    if asked.screen:
+        session.follow_screen(settings.name)
     return {"terminal": settings.name, "shell": what.shell, "mode": what.mode}
 
 
@@ -101,7 +103,7 @@ class Execute:
     timeout: float | None = None
 
 
-@method("terminal/execute", Execute, in_order="terminal")
+@method("terminal/execute", Execute, in_order="terminal", most_waiting=MOST_WAITING)
 async def execute(session: ClientSession, asked: Execute) -> dict[str, Any]:
     """Run a command in a terminal; how it ended. What it prints comes as `terminal/output` meanwhile."""
     if asked.timeout is not None and not 0 < asked.timeout < inf:

@@ -35,6 +35,10 @@ class Turns:
             turn.has_come.set()
         return turn
 
+    def waiting(self, place: str) -> int:
+        """How many stand there and are not yet on."""
+        return max(0, len(self._lines.get(place, ())) - 1)
+
     def leave(self, turn: Turn) -> None:
         """It is over, or not wanted any more: whoever stands first now is next."""
         line = self._lines[turn.place]
