@@ -123,15 +123,16 @@ class MarkedCommands(Commands):
         return super()._ends_command(marker) or (self._shell.command == "typed" and marker.exit_code is not None)
 
     def _ended(self, exit_code: int | None, had_begun: bool) -> None:
+        """Answer, with a note where an interrupt has hit the command before it began, or what would have told of it."""
         running = self._running
-        if had_begun or exit_code is None:
+        if had_begun == (exit_code is not None):
             if running is not None:
                 self._finish(running, exit_code, self._mode, None if had_begun else INTERRUPTED)
             return
         if running is not None:
-            running.capture = self._unmarked
+            running.capture = running.capture if had_begun else self._unmarked
             self._finish(running, exit_code, worst("no integration", self._mode), STATUS_UNKNOWN)
-        if not self._shell.interrupted:  # which may have hit the announcement alone
+        if not (had_begun or self._shell.interrupted):
             self._lose_integration("the shell does not say that a command begins", "C")
 
     def _may_have_begun(self) -> bool:
@@ -190,15 +191,11 @@ class MarkedCommands(Commands):
         return self._is_prompt_marked and self._shell.interrupted
 
     def _over_unsaid(self) -> None:
-        """The shell is at its prompt again, without another word of its command, which may not have begun."""
-        shell, running = self._shell, self._running
-        had_begun, is_dropped = shell.command == "begun", shell.command == "typed" and shell.interrupted
+        """The shell is at its prompt again, without another word of its command."""
+        shell = self._shell
+        had_begun = shell.command == "begun"
         shell.command, shell.at_prompt, shell.interrupted = "none", True, False
-        if is_dropped or running is None:
-            self._ended(None, had_begun)
-        else:
-            running.capture = running.capture if had_begun else self._unmarked
-            self._finish(running, None, worst("no integration", self._mode), STATUS_UNKNOWN)
+        self._ended(None, had_begun)
         self._next()
 
     def _check_reading(self) -> None:
