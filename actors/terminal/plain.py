@@ -29,6 +29,9 @@ LOOK: Final = 0.25
 """Seconds at least between looks at a command that may be over."""
 TAKES_OVER: Final = 1.5
 """Seconds from a shell's first markers on in which no command is typed: the mode that has a use for them comes back."""
+ANEW = 30.0
+"""Seconds after which no command is typed for so long again, where it has not come back: commands may have followed one
+another all the time."""
 _LONGEST_PROMPT: Final = 4096
 """Bytes of an unfinished line that are remembered."""
 
@@ -81,8 +84,11 @@ class PlainCommands(Commands):
         had_marked = self._shell.marks == "yes"
         super()._met(marker)
         if self._shell.marks == "yes" and not had_marked:
-            self._leaves_it_until = trio.current_time() + TAKES_OVER
-            self.ctx.after(TAKES_OVER, self._next)
+            self._leave_it()
+
+    def _leave_it(self) -> None:
+        self._leaves_it_until = trio.current_time() + TAKES_OVER
+        self.ctx.after(TAKES_OVER, self._next)
 
     def _printed(self, text: bytes) -> None:
         line = text.rfind(b"\n") + 1
@@ -125,6 +131,8 @@ class PlainCommands(Commands):
         if prompt:
             self._printer.add("screen", prompt)
             self._printer.flush()
+        if self._shell.marks == "yes" and trio.current_time() >= self._leaves_it_until + ANEW:
+            self._leave_it()
         self._next()
         self._check_reading()
 

@@ -50,6 +50,7 @@ async def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setattr(marked, "LOOK", 0.1)
     monkeypatch.setattr(plain, "LOOK", 0.05)
     monkeypatch.setattr(plain, "TAKES_OVER", 0.5)
+    monkeypatch.setattr(substitutes, "ANSWERED_BY_THEN", 0.05)
     async with running_bridge(tmp_path) as bridge:
         yield bridge
 
@@ -262,6 +263,28 @@ async def test_a_bash_whose_standard_error_goes_elsewhere_still_runs_commands_an
     await run(client, terminal, "true")
     await client.until(lambda: f"shell_integration of {terminal}" in features(client, "whole"))
     assert await said(client, terminal) == (3, "full", True)
+
+
+async def test_a_shell_whose_markers_are_back_has_integration_again_also_where_commands_always_wait(
+    bridge: Bridge, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plain, "TAKES_OVER", 0.0)  # so it is missed the first time
+    terminal = await client.terminal(tmp_path)
+    await run(client, terminal, "exec 2>/dev/null")
+    assert await said(client, terminal) == (3, "no integration", True)
+    async with bridge.client() as other:
+        await client.ask("terminal/execute", terminal=terminal, command="exec 2>/dev/tty")
+        asked = [
+            (each, await each.ask("terminal/execute", terminal=terminal, command="true"))
+            for _ in range(3)
+            for each in (other, client)
+        ]
+        modes = [(await each.answer(id))["mode"] for each, id in asked[:2]]
+        assert modes == ["no integration"] * 2
+        monkeypatch.setattr(plain, "TAKES_OVER", 0.5)
+        monkeypatch.setattr(plain, "ANEW", 0.0)
+        modes = [(await each.answer(id))["mode"] for each, id in asked[2:]]
+        assert modes[-1] == "full"
 
 
 async def test_a_command_that_nothing_has_announced_and_that_ended_is_answered_with_its_code(
