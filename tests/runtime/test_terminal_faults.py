@@ -11,7 +11,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import attrs
 import pytest
 import trio
 
@@ -19,7 +18,6 @@ from ukemi.actors.terminal import marked, plain, posture, process
 from ukemi.actors.terminal import pty as pty_module
 from ukemi.actors.terminal.pty import Pty
 from ukemi.actors.terminal.texts import INTERRUPTED, STATUS_UNKNOWN
-from ukemi.runtime.bridge.methods import METHODS
 from ukemi.supervisors import substitutes
 from ukemi.supervisors.alerts import AlertRaised
 from ukemi.supervisors.backoff import Backoff
@@ -393,51 +391,3 @@ def no_descriptor_left() -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-# --- names and sizes
-
-
-async def test_a_part_of_a_terminal_is_no_terminal(client: Client, tmp_path: Path) -> None:
-    terminal = await client.terminal(tmp_path)
-    for method in ("execute", "write", "resize", "interrupt", "restart", "close"):
-        more = {"execute": {"command": "true"}, "write": {"data": ""}, "resize": {"cols": 80, "rows": 24}}
-        with pytest.raises(Failed, match=f"there is no terminal '{terminal}/pty'") as caught:
-            await client.request(f"terminal/{method}", terminal=f"{terminal}/pty", **more.get(method, {}))
-        assert caught.value.code == -32602
-    assert (await run(client, terminal, "echo on"))["output"] == "on\r\n"
-
-
-async def test_no_folder_is_not_the_present_one(client: Client) -> None:
-    with pytest.raises(Failed, match="Working directory '' does not exist") as caught:
-        await client.request("terminal/create", cwd="")
-    assert caught.value.code == -32602
-
-
-async def test_one_client_has_no_more_commands_wait_than_a_terminal_may(
-    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(METHODS, "terminal/execute", attrs.evolve(METHODS["terminal/execute"], most_waiting=3))
-    terminal = await client.terminal(tmp_path)
-    running = await client.ask("terminal/execute", terminal=terminal, command="echo begun; sleep 1000")
-    await client.output(terminal, "begun")
-    ids = [await client.ask("terminal/execute", terminal=terminal, command=f"echo {n}") for n in range(4)]
-    with pytest.raises(Failed, match="Resource exhausted: terminal/execute that waits") as caught:
-        await client.answer(ids[-1])
-    assert (caught.value.data["category"], caught.value.data["retryable"]) == ("Resource", True)
-    await cancelled(client, running)
-    assert [(await client.answer(id))["output"] for id in ids[:-1]] == [f"{n}\r\n" for n in range(3)]
-    assert (await run(client, terminal, "echo on"))["output"] == "on\r\n"
-
-
-async def test_a_session_forgets_terminals_that_are_closed(bridge: Bridge, client: Client, tmp_path: Path) -> None:
-    topics = bridge.runtime.system.topics
-    async with bridge.client() as other:
-        for who in (client, other):
-            terminal = await client.terminal(tmp_path, screen=True)
-            told = [f"/bridge/terminals/{terminal}/{what}" for what in ("output", "screen")]
-            assert [topics.followers(topic) for topic in told] == [1, 1]
-            await who.request("terminal/close", terminal=terminal)
-            with trio.fail_after(PATIENCE):
-                while any(topics.followers(topic) for topic in told):
-                    await trio.sleep(0.001)

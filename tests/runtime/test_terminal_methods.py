@@ -7,10 +7,14 @@ from collections.abc import AsyncIterator
 from itertools import pairwise
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 
+from ukemi.runtime.bridge.methods import METHODS
+
 from ..bridge import Bridge, Client, Failed, running_bridge
+from ..expecting import PATIENCE
 
 SHELLS = ["bash", "zsh", "fish"]
 
@@ -203,3 +207,51 @@ async def test_an_interrupt_at_the_prompt_harms_one_command_at_most_whose_caller
         answer = await client.request("terminal/execute", terminal=terminal, command=f"echo {n}")
         assert answer["output"] == f"{n}\r\n" or "note" in answer or answer["exitCode"] == 130
         assert await run(client, terminal, f"echo after {n}") == f"after {n}\r\n"
+
+
+# --- names and bounds
+
+
+async def test_a_part_of_a_terminal_is_no_terminal(client: Client, tmp_path: Path) -> None:
+    terminal = await client.terminal(tmp_path)
+    for method in ("execute", "write", "resize", "interrupt", "restart", "close"):
+        more = {"execute": {"command": "true"}, "write": {"data": ""}, "resize": {"cols": 80, "rows": 24}}
+        with pytest.raises(Failed, match=f"there is no terminal '{terminal}/pty'") as caught:
+            await client.request(f"terminal/{method}", terminal=f"{terminal}/pty", **more.get(method, {}))
+        assert caught.value.code == -32602
+    assert await run(client, terminal, "echo on") == "on\r\n"
+
+
+async def test_no_folder_is_not_the_present_one(client: Client) -> None:
+    with pytest.raises(Failed, match="Working directory '' does not exist") as caught:
+        await client.request("terminal/create", cwd="")
+    assert caught.value.code == -32602
+
+
+async def test_one_client_has_no_more_commands_wait_than_a_terminal_may(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(METHODS, "terminal/execute", attrs.evolve(METHODS["terminal/execute"], most_waiting=3))
+    terminal = await client.terminal(tmp_path)
+    running = await client.ask("terminal/execute", terminal=terminal, command="echo begun; sleep 1000")
+    await client.output(terminal, "begun")
+    ids = [await client.ask("terminal/execute", terminal=terminal, command=f"echo {n}") for n in range(4)]
+    with pytest.raises(Failed, match="Resource exhausted: terminal/execute that waits") as caught:
+        await client.answer(ids[-1])
+    assert (caught.value.data["category"], caught.value.data["retryable"]) == ("Resource", True)
+    await client.notify("$/cancelRequest", id=running)
+    assert [(await client.answer(id))["output"] for id in ids[:-1]] == [f"{n}\r\n" for n in range(3)]
+    assert await run(client, terminal, "echo on") == "on\r\n"
+
+
+async def test_a_session_forgets_terminals_that_are_closed(bridge: Bridge, client: Client, tmp_path: Path) -> None:
+    topics = bridge.runtime.system.topics
+    async with bridge.client() as other:
+        for who in (client, other):
+            terminal = await client.terminal(tmp_path, screen=True)
+            told = [f"/bridge/terminals/{terminal}/{what}" for what in ("output", "screen")]
+            assert [topics.followers(topic) for topic in told] == [1, 1]
+            await who.request("terminal/close", terminal=terminal)
+            with trio.fail_after(PATIENCE):
+                while any(topics.followers(topic) for topic in told):
+                    await trio.sleep(0.001)
