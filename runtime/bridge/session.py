@@ -15,14 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache, partial
-from importlib.metadata import version
 from itertools import count
 from typing import Any, TypeAlias
 
 import trio
 
 from ...actors.actor import Actor
-from ...actors.context import Monitor
 from ...actors.errors import ActorStopped, ComponentNotFound, MailboxFull
 from ...actors.files import FileStore
 from ...actors.ipc.jsonrpc import Code, Request, RpcError
@@ -34,7 +32,6 @@ from ...actors.resources import Resource, ResourceMonitor
 from ...actors.shorten import short
 from ...actors.system import System
 from ...actors.terminal.printing import OutputChunk
-from ...actors.terminal.process import PtyProcess
 from ...actors.watcher import Changed, Watcher
 from ...supervisors.alerts import ALERTS, AlertRaised
 from ...supervisors.degradation import FEATURES, FeatureDegraded, FeatureRestored, QualityChanged
@@ -46,6 +43,7 @@ from .away import Away
 from .backlog import Backlog
 from .delivery import pass_on
 from .failures import cancelled
+from .followed import Followed
 from .outlet import PIECE, Outlet
 from .overview import alert_data, change_data
 from .pacing import BEHIND, EVERY, FOR, Pacing
@@ -85,8 +83,7 @@ class ClientSession(Actor):
         self._is_used = False
         """Whether anything was ever asked for in it."""
         self._farewell: Any = None
-        self._followed: dict[str, Monitor | None] = {}
-        """The terminals whose output the client is told; and what tells of their end, once they have started."""
+        self.followed: Followed
         self.watches = ClientWatches()
         self._pacing = Pacing()
         self._slowing: Any = None
@@ -95,6 +92,7 @@ class ClientSession(Actor):
     def on_start(self) -> None:
         """Wait for the client, but not for ever; hear what all clients are told."""
         self._requests = Requests(self)
+        self.followed = Followed(self.ctx, self.terminals.path, self.output, self.screen)
         self._expect_client()
         self.ctx.subscribe(ALERTS, self.alert)
         self.ctx.subscribe(FEATURES, self.feature)
@@ -107,7 +105,7 @@ class ClientSession(Actor):
     def on_down(self, down: Down) -> None:
         """A connection has ended; wait for another, if it was the last. Or a terminal is closed."""
         if down.ref.path == f"{self.terminals.path}/{down.ref.name}":
-            self.unfollow_terminal(down.ref.name)
+            self.followed.leave(down.ref.name)
             return
         connection = down.ref
         self._requests.left(connection)
@@ -162,25 +160,6 @@ class ClientSession(Actor):
     def new_terminal_name(self) -> str:
         """A name that no terminal had before."""
         return f"t{next(_numbers)}"
-
-    def follow_terminal(self, name: str) -> None:
-        """Tell the client what commands print in a terminal, from now on until it is closed. It may be yet to start."""
-        if self._followed.get(name) is None:
-            self.ctx.subscribe(f"{self.terminals.path}/{name}/output", self.output)
-            self._followed[name] = None
-            with suppress(RpcError):
-                self._followed[name] = self.ctx.monitor(self.terminal(name))
-
-    def follow_screen(self, name: str) -> None:
-        """Tell the client all that is printed in a terminal, likewise."""
-        self.follow_terminal(name)
-        self.ctx.subscribe(f"{self.terminals.path}/{name}/screen", self.screen)
-
-    def unfollow_terminal(self, name: str) -> None:
-        """Nothing more is to come from a terminal."""
-        self._followed.pop(name, None)
-        for topic in ("output", "screen"):
-            self.ctx.unsubscribe(f"{self.terminals.path}/{name}/{topic}")
 
     # --- messages
 
@@ -375,13 +354,7 @@ class ClientSession(Actor):
             self._slowing.cancel()
             self._slowing = None
         if must_wait or not self._pacing.is_slowing:
-            for name in list(self._followed):
-                try:
-                    pty: Ref[PtyProcess] = self.ctx.find(f"{self.terminals.path}/{name}/pty")
-                except ComponentNotFound:
-                    continue  # of whose end it is about to hear
-                with suppress(ActorStopped, MailboxFull):  # the next time
-                    pty.cast(PtyProcess.slow_down, self.ctx.path, FOR if must_wait else 0.0)
+            self.followed.slow_down(FOR if must_wait else 0.0)
 
     # --- its end
 
@@ -400,6 +373,8 @@ class ClientSession(Actor):
 
 @cache
 def _version() -> str:
+    from importlib.metadata import version  # takes 15 ms, for which no start has to wait
+
     return version("ukemi")
 
 

@@ -58,17 +58,17 @@ async def create_terminal(session: ClientSession, asked: CreateTerminal) -> dict
     await session.require(Resource.FILES, FILES)
     await session.require(Resource.PROCESSES, 1)
     if asked.screen:
-        session.follow_screen(settings.name)
+        session.followed.follow(settings.name, screen=True)
     try:
         await session.terminals.call(DynamicSupervisor.start_child, terminal_spec(settings))
         what = await session.terminal(settings.name, "commands").call(Commands.what_it_is)
     except BaseException as error:  # cancelled, too: nobody will know its name
-        session.unfollow_terminal(settings.name)
+        session.followed.leave(settings.name)
         if not isinstance(error, StartFailed):
             session.terminals.cast(DynamicSupervisor.stop_child, settings.name)
         raise
     if asked.screen:
-        session.follow_screen(settings.name)
+        session.followed.follow(settings.name, screen=True)
     return {"terminal": settings.name, "shell": what.shell, "mode": what.mode}
 
 
@@ -111,7 +111,7 @@ async def execute(session: ClientSession, asked: Execute) -> dict[str, Any]:
     if "\0" in asked.command:
         raise _wrong("a command can't hold a NUL")
     commands = session.terminal(asked.terminal, "commands").within(None)
-    session.follow_terminal(asked.terminal)
+    session.followed.follow(asked.terminal)
     key = secrets.token_hex(8)
     try:
         result: CommandResult = await commands.call(Commands.execute, asked.command, asked.timeout, key)
@@ -149,7 +149,7 @@ async def write(session: ClientSession, asked: Write) -> dict[str, Any]:
     """Type something, as a user does; answered once it was typed. What is on the screen is told from now on."""
     data = _bytes_of(asked)
     pty = session.terminal(asked.terminal, "pty").within(None)
-    session.follow_screen(asked.terminal)
+    session.followed.follow(asked.terminal, screen=True)
     await pty.call(PtyProcess.type_by_hand, data)
     return {}
 
