@@ -77,7 +77,7 @@ class Pty:
         Cancelled, it has started nothing.
         """
         size = window_size(cols, rows)
-        command = await trio.to_thread.run_sync(_command, argv, cwd, env)
+        command = await trio.to_thread.run_sync(_command, argv, cwd, env, abandon_on_cancel=True)
         with ExitStack() as undo:
             master, slave = os.openpty()
             undo.callback(os.close, master)

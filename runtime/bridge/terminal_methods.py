@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import secrets
+from functools import partial
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
 from ...actors.errors import ActorStopped
+from ...actors.files.near import ask_disk
 from ...actors.ipc.jsonrpc import Code, RpcError
 from ...actors.ref import Ref
 from ...actors.resources import Resource
@@ -50,7 +52,7 @@ class CreateTerminal:
 @method("terminal/create", CreateTerminal)
 async def create_terminal(session: ClientSession, asked: CreateTerminal) -> dict[str, Any]:
     """Start a terminal; its name, the shell that could be started, and the mode it is in so far."""
-    _check(asked)
+    await _check(asked)
     settings = TerminalSettings(session.new_terminal_name(), cwd=asked.cwd, cols=asked.cols, rows=asked.rows)
     if asked.shell is not None:
         settings.shell = asked.shell
@@ -72,7 +74,7 @@ async def create_terminal(session: ClientSession, asked: CreateTerminal) -> dict
     return {"terminal": settings.name, "shell": what.shell, "mode": what.mode}
 
 
-def _check(asked: CreateTerminal) -> None:
+async def _check(asked: CreateTerminal) -> None:
     """Raise RpcError for what no shell could be started with: it is not to be tried with one after the other."""
     named = {"shell": asked.shell or "", "cwd": asked.cwd or "", **(asked.env or {})}
     for name, value in named.items():
@@ -86,8 +88,17 @@ def _check(asked: CreateTerminal) -> None:
             raise _wrong(f"{name} must be from 1 to 65535, not {size}")
     if asked.shell == "":
         raise _wrong("shell='' must be a shell's name or path")
-    if asked.cwd is not None and not (asked.cwd and Path(asked.cwd).is_dir()):
+    if asked.cwd is not None and not (asked.cwd and await _is_folder(os.path.abspath(asked.cwd))):
         raise _wrong(working_directory_missing(asked.cwd))
+
+
+async def _is_folder(path: str) -> bool:
+    """Whether it is one; OSError if too many wait already for a disk that does not answer."""
+    return await ask_disk(path, partial(os.path.isdir, path), _FAR)
+
+
+_FAR = trio.CapacityLimiter(8)
+"""Threads that may wait for somebody else's disk."""
 
 
 def _wrong(said: str) -> RpcError:

@@ -15,6 +15,7 @@ from ukemi.runtime.bridge.methods import METHODS
 
 from ..bridge import Bridge, Client, Failed, running_bridge
 from ..expecting import PATIENCE
+from ..far import far_folder
 
 SHELLS = ["bash", "zsh", "fish"]
 
@@ -255,3 +256,17 @@ async def test_a_session_forgets_terminals_that_are_closed(bridge: Bridge, clien
             with trio.fail_after(PATIENCE):
                 while any(topics.followers(topic) for topic in told):
                     await trio.sleep(0.001)
+
+
+async def test_a_folder_of_which_nobody_answers_holds_up_its_terminal_only(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with far_folder(tmp_path / "far", monkeypatch) as far:
+        far.hang()
+        made = await client.ask("terminal/create", cwd=str(far.path / "folder"))
+        await trio.to_thread.run_sync(far.wait_until_asked)
+        await client.request("runtime/ping")
+        assert made not in client.answers
+        far.abort()
+        with pytest.raises(Failed, match="does not exist"):
+            await client.answer(made)
