@@ -23,8 +23,10 @@ LONGEST = 4000
 SHARED = 200
 """Characters up to which messages that are the same share one text: what fails again and again is remembered often."""
 
-_WRAPPERS = (ActorCrashed, StartFailed, SupervisorGaveUp)
-_MADE_OF_OTHERS = frozenset({*_WRAPPERS, BaseExceptionGroup, Reject, CircuitOpen})
+_MADE_OF_OTHERS = frozenset(
+    {ActorCrashed, StartFailed, SupervisorGaveUp, BaseExceptionGroup, Reject, CircuitOpen, SystemError}
+)
+"""SystemError: where Python's own code has not noticed an error at once, a missing memory mostly."""
 
 
 @attrs.frozen

@@ -118,7 +118,7 @@ async def test_at_critical_new_work_is_let_in_slowly_its_clients_are_told_and_al
     await pressed.until(quality=0, pace=0.1)
     wanted = {"/bridge/relief", "/bridge/terminals", "/bridge/connections", "/bridge/storage/files"}
     await pressed.client.until(lambda: {component for component, _ in pressed.alerts()} == wanted)
-    said = dict(pressed.alerts())
+    said = dict(reversed(pressed.alerts()))  # the first of each: a busy machine may be late for what is then done
     assert said["/bridge/relief"].startswith("Resource pressure is critical: memory ")
     assert said["/bridge/terminals"] == "New work is let in slowly, 10 messages/s: the resource pressure is critical"
     async with pressed.bridge.client() as other:  # slowly, but it is

@@ -291,6 +291,14 @@ def test_a_chain_of_any_length_is_followed() -> None:
     assert classify(error).error == "IpcError"
 
 
+def test_what_python_itself_has_noticed_late_is_what_it_should_have_noticed() -> None:
+    late = SystemError("<class 'New'> returned a result with an exception set")
+    assert classify(late).category == "Unknown"
+    late.__cause__ = MemoryError()
+    failure = classify(late)
+    assert (failure.category, failure.severity, failure.error) == ("Resource", "Critical", "MemoryError")
+
+
 # --- whether it had begun
 
 
