@@ -18,7 +18,7 @@ from ...actors.system import System
 
 MOST_ANSWERS = 8 * 1024 * 1024
 """Bytes of a session's answers that are made, or wait to go out, above which no further one is made."""
-PRESUMED = 512 * 1024
+PRESUMED = 2 * 1024 * 1024
 """Bytes that an answer counts while it is made: so many at a time can be."""
 MOST_INCOMING = 64 * 1024 * 1024
 """Bytes of all clients' large frames that have begun and are not ended."""

@@ -48,6 +48,8 @@ FRAME_WITHIN = 60.0
 """Seconds that it has to end a frame that it has begun."""
 LARGEST_AT_FIRST = 64 * 1024
 """Bytes of the largest frame that is taken before the client has said who it is, and of one that may begin freely."""
+STALLED = 5.0
+"""Seconds within which more of it has to come, if it is large."""
 FAREWELL = 1.0
 """Seconds that a client has to take the error that ends its connection."""
 MOST_AT_ONCE = 128
@@ -172,8 +174,7 @@ class Connection(Actor):
         async with self._wire as wire:
             try:
                 while not self._is_over and (bodies := await self._receive()) is not None:
-                    await self._take(bodies)
-                    await wire.room()
+                    await self._deal_with(bodies)
                 with trio.move_on_after(FAREWELL):
                     await wire.flush()
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -187,6 +188,14 @@ class Connection(Actor):
             finally:
                 self._came_in()
         self.ctx.stop()
+
+    async def _deal_with(self, bodies: Sequence[bytes]) -> None:
+        """Take what has come in. While nothing is read meanwhile, the client is not late with what has begun."""
+        since = trio.current_time()
+        await self._take(bodies)
+        await self._wire.room()
+        if self._unfinished_since is not None:
+            self._unfinished_since += trio.current_time() - since
 
     async def _receive(self) -> list[bytes] | None:
         """What comes in next, once there is room for it. Raises SlowClient where it takes too long."""
@@ -219,6 +228,8 @@ class Connection(Actor):
         by = since + FRAME_WITHIN if since is not None else inf
         if self._session is None and self._started + INITIALIZE_WITHIN < by:
             by, said = self._started + INITIALIZE_WITHIN, f"no initialize came within {INITIALIZE_WITHIN:g} s"
+        if self._incoming is not None and trio.current_time() + STALLED < by:  # others may wait for its share
+            by, said = trio.current_time() + STALLED, f"nothing came for {STALLED:g} s of a frame that had begun"
         with trio.move_on_at(by):
             return await self._wire.receive_some()
         raise SlowClient(said)

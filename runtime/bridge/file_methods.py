@@ -26,7 +26,7 @@ class ReadFile:
     path_encoding: Encoding = "utf-8"
 
 
-@method("file/read", ReadFile, in_order="path", only_reads=True, may_be_large=True)
+@method("file/read", ReadFile, in_order="path", only_reads=True, may_be_large=True, ends_by_itself=True)
 async def read_file(session: ClientSession, asked: ReadFile) -> dict[str, Any]:
     """What a file holds: text, or the base64 of what is no UTF-8."""
     content: FileRead = await ask(session.files, FileStore.read, asked.path, asked.path_encoding)
@@ -43,7 +43,7 @@ class WriteFile:
     path_encoding: Encoding = "utf-8"
 
 
-@method("file/write", WriteFile, in_order="path")
+@method("file/write", WriteFile, in_order="path", ends_by_itself=True)
 async def write_file(session: ClientSession, asked: WriteFile) -> dict[str, Any]:
     """Replace what a file holds, or make it: as a whole. Answered once it is on the disk."""
     await ask(session.files, FileStore.write, asked.path, asked.data, asked.encoding, asked.path_encoding)

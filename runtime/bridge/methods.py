@@ -49,6 +49,8 @@ class Method:
     """Whether its answer may be so large that no more of them are made than can go out."""
     most_waiting: int | None
     """How many of a client's may wait for their turn; one more is refused."""
+    ends_by_itself: bool
+    """Whether others can wait until enough of them are done; all else is refused where too much is under way."""
 
 
 METHODS: dict[str, Method] = {}
@@ -63,6 +65,7 @@ def method(
     only_reads: bool = False,
     may_be_large: bool = False,
     most_waiting: int | None = None,
+    ends_by_itself: bool = False,
 ) -> Callable[[Callable[[ClientSession, P], Any]], Callable[[ClientSession, P], Any]]:
     """Declare a method; `in_order` and `may_be_large` are of those that are not quick: those are in order anyway.
 
@@ -74,7 +77,16 @@ def method(
         waits_in = queue or name.partition("/")[0]
         is_quick = not iscoroutinefunction(handler)
         METHODS[name] = Method(
-            name, parameters, handler, in_order, is_quick, waits_in, only_reads, may_be_large, most_waiting
+            name,
+            parameters,
+            handler,
+            in_order,
+            is_quick,
+            waits_in,
+            only_reads,
+            may_be_large,
+            most_waiting,
+            ends_by_itself,
         )
         return handler
 

@@ -33,7 +33,8 @@ MOST_UNDER_WAY = 4_096
 MOST_LARGE = 1_000
 """Of those whose answers may be large, above which no further requests should be taken: they wait for each other."""
 MOST_TEXT = 32 * 1024 * 1024
-"""Characters in the parameters of all of them, above which no further requests should be taken either."""
+"""Characters in the parameters of those that end by themselves, above which no further requests should be taken either;
+and in those of all others, of which one more is refused."""
 LONGEST_KEY = 200
 """Bytes of the longest `requestKey`, as JSON."""
 
@@ -63,7 +64,7 @@ class UnderWay:
     """Characters in its parameters."""
 
     def __attrs_post_init__(self) -> None:
-        self.text = sum(len(value) for value in self.params.values() if isinstance(value, str))
+        self.text = _text_in(self.params)
 
 
 class Requests:
@@ -78,8 +79,8 @@ class Requests:
         self._allowance = Allowance(MOST_ANSWERS)
         self._large = 0
         """How many of those under way have an answer that may be large."""
-        self._text = 0
-        """Characters in the parameters of those under way."""
+        self._text = {True: 0, False: 0}
+        """Characters in the parameters of those under way, by whether they end by themselves."""
         self._answers = Answers()
         self._metrics = Metrics.of(session.system)
         self._clock = session.system.clock
@@ -104,7 +105,7 @@ class Requests:
     @property
     def is_full(self) -> bool:
         """Whether no further requests should be taken for now."""
-        return self._large > MOST_LARGE or self._text > MOST_TEXT
+        return self._large > MOST_LARGE or self._text[True] > MOST_TEXT
 
     def cancel(self, asker: Asker) -> UnderWay | None:
         """Give up what somebody has asked; it is then to be finished. None: it is not under way."""
@@ -171,7 +172,7 @@ class Requests:
             )
         if under_way is not None:
             if len(self._asked) >= MOST_UNDER_WAY:
-                return self._too_many()
+                return self._too_much("requests of this session that are under way", MOST_UNDER_WAY, len(self._asked))
             under_way.askers.append(asker)
             self._asked[asker] = key
             return None
@@ -200,28 +201,24 @@ class Requests:
 
     def _start(self, key: str, asker: Asker, method: Method, params: dict[str, Any], asked: bytes) -> Answer | None:
         """Run it as a task. `asked` is its digest, if it has a key of its own."""
-        if len(self._asked) >= MOST_UNDER_WAY:
-            return self._too_many()
         place = self._place_of(method, params)
-        if place is not None and method.most_waiting is not None:
-            waiting = self._turns.waiting(place)
-            if waiting >= method.most_waiting:
-                full = ResourceExhausted(f"{method.name} that waits", method.most_waiting, waiting)
-                return Answer(error=as_rpc_error(full, self._path))
+        refusal = self._too_much_with(method, params, place)
+        if refusal is not None:
+            return refusal
         turn = self._turns.take(place) if place is not None else None
         is_kept = bool(asked) and not method.only_reads
         request = UnderWay(key, method, params, [asker], asked, is_kept, turn)
         request.scope = self._session.ctx.start_task(self._run, request)
         self._under_way[key] = request
         self._large += method.may_be_large
-        self._text += request.text
+        self._text[method.ends_by_itself] += request.text
         self._asked[asker] = key
         return None
 
     def _is_over(self, request: UnderWay) -> None:
         del self._under_way[request.key]
         self._large -= request.method.may_be_large
-        self._text -= request.text
+        self._text[request.method.ends_by_itself] -= request.text
 
     async def _run(self, request: UnderWay) -> None:
         try:
@@ -269,9 +266,24 @@ class Requests:
             return None  # what has to have one, and has none, will be refused
         return f"{method.queue} {method.in_order} {place}"
 
-    def _too_many(self) -> Answer:
-        said = f"{len(self._asked)} requests of this session are under way, at most {MOST_UNDER_WAY} may be"
-        full = ResourceExhausted("requests under way", MOST_UNDER_WAY, len(self._asked))
+    def _too_much_with(self, method: Method, params: dict[str, Any], place: str | None) -> Answer | None:
+        """The refusal of one more, if that were too many."""
+        if len(self._asked) >= MOST_UNDER_WAY:
+            return self._too_much("requests of this session that are under way", MOST_UNDER_WAY, len(self._asked))
+        if place is not None and method.most_waiting is not None:
+            waiting = self._turns.waiting(place)
+            if waiting >= method.most_waiting:
+                return self._too_much(
+                    f"{method.name} of this session that waits its turn", method.most_waiting, waiting
+                )
+        text = self._text[False]
+        if not method.ends_by_itself and text and text + _text_in(params) > MOST_TEXT:
+            return self._too_much("characters in the requests of this session that are under way", MOST_TEXT, text)
+        return None
+
+    def _too_much(self, of: str, most: int, used: int) -> Answer:
+        full = ResourceExhausted(of, most, used)
+        said = f"{full}: {used}, and at most {most} may be"
         return Answer(error=RpcError(Code.FAILED, said, failure_data(full, self._path)))
 
     def _refusal(self, said: str) -> Answer:
@@ -280,6 +292,10 @@ class Requests:
     @property
     def _path(self) -> str:
         return self._session.ctx.path
+
+
+def _text_in(params: dict[str, Any]) -> int:
+    return sum(len(value) for value in params.values() if isinstance(value, str))
 
 
 def _name_of(key: Any) -> str:

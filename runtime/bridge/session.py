@@ -21,6 +21,7 @@ from typing import Any, TypeAlias
 import trio
 
 from ...actors.actor import Actor
+from ...actors.deferred import Reply
 from ...actors.errors import ActorStopped, ComponentNotFound, MailboxFull
 from ...actors.files import FileStore
 from ...actors.ipc.jsonrpc import Code, Request, RpcError
@@ -93,7 +94,7 @@ class ClientSession(Actor):
         """Wait for the client, but not for ever; hear what all clients are told."""
         self._requests = Requests(self)
         self.followed = Followed(self.ctx, self.terminals.path, self.output, self.screen)
-        self._expect_client()
+        self._farewell = self.ctx.after(self._lives_on, self._forget)  # its client is about to be heard of
         self.ctx.subscribe(ALERTS, self.alert)
         self.ctx.subscribe(FEATURES, self.feature)
         self.ctx.subscribe(FREE_MEMORY, self.free_memory)
@@ -232,11 +233,16 @@ class ClientSession(Actor):
         if outlet is not None and outlet.is_busy and (data or outlet.is_full):
             outlet.hold(lambda: data, len(data), partial(self.ctx.defer().send, (taken, b"")))
             return taken, data
-        if outlet is not None:
-            outlet.sent(len(data))
         if self._requests.is_full:
-            self._held_back.append(partial(self.ctx.defer().send, (taken, data)))
+            self._held_back.append(partial(self._go_on, self.ctx.defer(), outlet, (taken, data)))
+        elif outlet is not None:
+            outlet.sent(len(data))
         return taken, data
+
+    def _go_on(self, reply: Reply, outlet: Outlet | None, taken: Taken) -> None:
+        if outlet is not None:
+            outlet.sent(len(taken[1]))
+        reply.send(taken)
 
     @local
     async def cancel(self, connection: Ref[Any], id: Any) -> None:

@@ -21,6 +21,8 @@ QUIET = 5.0
 
 MOST_KEPT = 10
 """How often in a row a message is given to another incarnation."""
+MOST_ENDS = 100
+"""How often at all, within a while each, though others were answered meanwhile."""
 AWHILE = 30.0
 """Seconds after which that an actor has ended with a message in its hands is no fault of the message."""
 
@@ -39,6 +41,8 @@ class History:
     """How often it was given to another incarnation, since the one before had ended with it in its hands; and when that
     was last done."""
     kept_at: float | None = None
+    ends: int = 0
+    """The same, whatever else was done in between."""
 
     def tried(self, key: Key) -> int:
         """How often, under this row."""
@@ -63,7 +67,10 @@ class History:
         is_recent = self.kept_at is not None and now - self.kept_at <= AWHILE
         is_row = own or (is_recent and not moved_on)
         kept = self.kept + 1 if is_row else 1
-        return attrs.evolve(self, kept=kept, kept_at=now) if kept <= MOST_KEPT else None
+        ends = self.ends + 1 if own or is_recent else 1
+        if kept > MOST_KEPT or ends > MOST_ENDS:
+            return None
+        return attrs.evolve(self, kept=kept, kept_at=now, ends=ends)
 
 
 class Tries:

@@ -2,7 +2,7 @@
 
 import resource
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,9 @@ async def test_more_requests_than_may_be_run_at_a_time_are_refused_with_the_boun
     ran.gate.append(trio.Event())
     async with bridge.client() as client, bridge.client() as other:
         ids = [await client.ask("test/slow", n=n) for n in range(11)]
-        with pytest.raises(Failed, match="10 requests of this session are under way, at most 10 may be") as caught:
+        with pytest.raises(
+            Failed, match="requests of this session that are under way: 10, and at most 10 may be"
+        ) as caught:
             await client.answer(ids[-1])
         assert (caught.value.data["category"], caught.value.data["retryable"]) == ("Resource", True)
         assert await client.request("test/quick", n=1) == 2
@@ -105,7 +107,7 @@ async def test_the_same_request_asked_again_and_again_is_bounded_too(
     ran.gate.append(trio.Event())
     async with bridge.client() as client:
         ids = [await client.ask("test/slow", n=1, requestKey="k") for _ in range(11)]
-        with pytest.raises(Failed, match="10 requests of this session are under way, at most 10 may be"):
+        with pytest.raises(Failed, match="requests of this session that are under way: 10, and at most 10 may be"):
             await client.answer(ids[-1])
         ran.gate[0].set()
         assert [await client.answer(id) for id in ids[:-1]] == [2] * 10
@@ -200,6 +202,62 @@ async def test_of_requests_that_wait_with_much_to_write_no_more_are_taken_than_i
         for n in range(10):
             assert await client.answer(n) == {}
         assert Path(path).read_text() == "9" * 300_000
+
+
+async def test_what_waits_for_a_command_of_which_nobody_knows_the_end_is_refused_and_holds_up_nothing(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "MOST_TEXT", 1_000)
+    async with bridge.client() as client:
+        terminal = await client.terminal(bridge.folder)
+        running = await client.ask("terminal/execute", terminal=terminal, command="cat")
+        await client.ask("terminal/execute", terminal=terminal, command=f"echo {'x' * 900}")
+        wanted = "characters in the requests of this session that are under way: 9[0-9]{2}, and at most 1000 may be"
+        with pytest.raises(Failed, match=wanted) as caught:
+            await client.request("terminal/execute", terminal=terminal, command=f"echo {'y' * 900}")
+        assert (caught.value.data["category"], caught.value.data["retryable"]) == ("Resource", True)
+        await client.request("file/write", path=str(bridge.folder / "a"), data="z" * 900)
+        await client.request("terminal/interrupt", terminal=terminal)
+        assert (await client.answer(running))["exitCode"] == 130
+
+
+async def test_a_large_frame_of_which_nothing_more_comes_makes_room_for_others(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "STALLED", 0.05)
+    client = await bridge.connect()
+    async with client.stream:
+        await client.request("initialize")
+        await client.stream.send_all(frame(b" " * 200_000)[:100_000])
+        with pytest.raises(Failed, match=r"nothing came for 0\.05 s of a frame that had begun"):
+            await client.answer(None)
+        await client.closed()
+    await trio.testing.wait_all_tasks_blocked()
+    assert Incoming.of(bridge.runtime.system)._taken == 0
+
+
+async def test_who_is_not_read_from_is_not_late_with_what_it_has_begun(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first frame and a part of the second come at once; the session takes its time over the first."""
+    monkeypatch.setattr(connection, "FRAME_WITHIN", 1.0)
+    take, taking, go_on = connection.Connection._take, trio.Event(), trio.Event()
+
+    async def take_slowly(self: connection.Connection, bodies: Sequence[bytes]) -> None:
+        taking.set()
+        await go_on.wait()
+        await take(self, bodies)
+
+    async with bridge.client() as client:
+        monkeypatch.setattr(connection.Connection, "_take", take_slowly)
+        first, second = framed(7, "runtime/ping"), framed(8, "runtime/ping")
+        await client.stream.send_all(first + second[:40])
+        await taking.wait()
+        await client.stream.send_all(second[40:])
+        await trio.sleep(1.1)
+        go_on.set()
+        assert await client.answer(7) == {}
+        assert await client.answer(8) == {}
 
 
 async def test_a_client_that_vanishes_in_the_middle_of_anything_leaves_nothing(bridge: Bridge, ran: Ran) -> None:

@@ -8,10 +8,12 @@ import pytest
 import trio
 import trio.testing
 
+from ukemi import child
 from ukemi.runtime.bridge import answers
 from ukemi.runtime.bridge.away import Away
 from ukemi.runtime.bridge.methods import METHODS, method
 from ukemi.runtime.bridge.session import ClientSession
+from ukemi.supervisors.dynamic import DynamicSupervisor
 
 from ..bridge import Bridge, Client, Failed, running_bridge
 from ..expecting import PATIENCE
@@ -153,6 +155,13 @@ async def test_of_too_many_sessions_without_a_client_those_go_first_that_were_ne
             await trio.sleep(0.001)
     left = {node.name for node in bridge.runtime.tree().find("sessions").children}
     assert left == {names[0], names[2], names[4]}
+
+
+async def test_a_new_session_is_not_one_too_many_before_its_client_has_come(bridge: Bridge) -> None:
+    sessions = bridge.runtime.ref("sessions", DynamicSupervisor)
+    await sessions.call(DynamicSupervisor.start_child, child("new", ClientSession, restart="temporary"))
+    assert Away.of(bridge.runtime.system).add(cast(Any, object()), is_used=True) is None
+    assert not Away.of(bridge.runtime.system)._unused
 
 
 def test_the_oldest_session_goes_and_one_that_is_back_counts_no_more() -> None:

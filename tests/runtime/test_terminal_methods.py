@@ -237,7 +237,7 @@ async def test_one_client_has_no_more_commands_wait_than_a_terminal_may(
     running = await client.ask("terminal/execute", terminal=terminal, command="echo begun; sleep 1000")
     await client.output(terminal, "begun")
     ids = [await client.ask("terminal/execute", terminal=terminal, command=f"echo {n}") for n in range(4)]
-    with pytest.raises(Failed, match="Resource exhausted: terminal/execute that waits") as caught:
+    with pytest.raises(Failed, match="terminal/execute of this session that waits its turn: 3") as caught:
         await client.answer(ids[-1])
     assert (caught.value.data["category"], caught.value.data["retryable"]) == ("Resource", True)
     await client.notify("$/cancelRequest", id=running)

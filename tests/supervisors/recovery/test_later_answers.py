@@ -23,6 +23,7 @@ from ukemi import (
 )
 from ukemi.actors.events import DeadLetter
 from ukemi.supervisors import Recovered
+from ukemi.supervisors.recovery.tries import History
 
 from .clerks import RETRY, Book, Deputy, Papers, Senders, ask, lodge, office, reset
 
@@ -265,22 +266,40 @@ async def end_it(runtime: Runtime) -> None:
 
 
 @pytest.mark.rule("M9")
-async def test_an_actor_that_gets_others_done_keeps_one_that_takes_longer_however_often_it_ends(
+async def test_an_actor_that_gets_others_done_keeps_one_that_takes_longer_though_it_ends_often(
     autojump_clock: MockClock,
 ) -> None:
-    papers = Papers({1: ["defer"] * 31, **{n: ["defer"] for n in range(100, 130)}})
+    others = range(100, 200)
+    papers = Papers({1: ["defer"] * 101, **{n: ["defer"] for n in others}})
     async with lodge(papers, RETRY) as runtime, trio.open_nursery() as nursery:
         senders = Senders(runtime, nursery)
         await senders.send("call", 1)
-        for n in range(100, 130):
+        for n in others:
             await senders.send("call", n)
             papers.replies[n].send(n)
             await end_it(runtime)
         papers.replies[1].send(1000)
         await wait_all_tasks_blocked()
         assert senders.answers[1] == 1000
-        assert senders.answers.keys() == {1, *range(100, 130)}
+        assert senders.answers.keys() == {1, *others}
         assert len(set(papers.names[1])) == 1
+
+
+@pytest.mark.rule("M9")
+async def test_one_with_which_its_actor_ends_is_not_given_without_end_though_others_get_done(
+    autojump_clock: MockClock,
+) -> None:
+    others = range(100, 201)
+    papers = Papers({1: ["defer"] * 102, **{n: ["defer"] for n in others}})
+    async with lodge(papers, RETRY) as runtime, trio.open_nursery() as nursery:
+        senders = Senders(runtime, nursery)
+        await senders.send("call", 1)
+        for n in others:
+            assert 1 not in senders.answers
+            await senders.send("call", n)
+            papers.replies[n].send(n)
+            await end_it(runtime)
+        assert isinstance(senders.answers[1], ActorCrashed)
 
 
 @pytest.mark.rule("M9")
@@ -302,6 +321,15 @@ async def test_one_with_which_its_actor_ends_each_time_is_given_ten_times_more(
             await end_it(runtime)
         assert isinstance(senders.answers[1], ActorCrashed)
         assert [n for _, n in papers.take()].count(1) == 11
+
+
+@pytest.mark.rule("M9")
+@pytest.mark.parametrize(("apart", "moved_on", "given"), [(1.0, False, 10), (1.0, True, 100), (31.0, False, None)])
+def test_how_often_a_message_is_given_to_another_incarnation(apart: float, moved_on: bool, given: int | None) -> None:
+    history, times = History(), 0
+    while times < 200 and (kept := history.keep(times * apart, own=False, moved_on=moved_on)) is not None:
+        history, times = kept, times + 1
+    assert times == (given or 200)
 
 
 async def test_a_child_that_is_stopped_for_good_fails_what_it_had_put_off() -> None:
