@@ -65,8 +65,7 @@ class System:
         self.zombies = 0
         self.remembers = 0
         """How many of its last messages each actor remembers, for a crash dump."""
-        self.shared: dict[type, Any] = {}
-        """What the rooms above share in one runtime, by its class."""
+        self._only: dict[type, Any] = {}
         self.stop_runtime: Callable[[], None] | None = None
         """Stops the whole runtime in order."""
         self._failing: deque[tuple[Incarnation, Reason]] = deque()
@@ -95,6 +94,13 @@ class System:
             finally:
                 self.timeouts.timers = None
                 self.nursery.cancel_scope.cancel()
+
+    def only(self, cls: type[T], make: Callable[[], T]) -> T:
+        """The one of a class that all who ask share in this runtime; made when it is first asked for."""
+        found: T | None = self._only.get(cls)
+        if found is None:
+            found = self._only[cls] = make()
+        return found
 
     @property
     def is_here(self) -> bool:

@@ -80,10 +80,7 @@ class Metrics:
     @classmethod
     def of(cls, system: System) -> Metrics:
         """That of this system; made when it is first asked for."""
-        found = system.shared.get(cls)
-        if not isinstance(found, cls):
-            found = system.shared[cls] = cls(lambda: system.clock())
-        return found
+        return system.only(cls, lambda: cls(lambda: system.clock()))
 
     def record(self, operation: str, seconds: float, ok: bool = True) -> None:
         """An operation was carried out, or has failed (`ok`), in so many seconds.

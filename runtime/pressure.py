@@ -271,10 +271,7 @@ class _Courses:
     @classmethod
     def of(cls, system: System) -> _Courses:
         """Those of this runtime."""
-        found: _Courses | None = system.shared.get(cls)
-        if found is None:
-            found = system.shared[cls] = cls()
-        return found
+        return system.only(cls, cls)
 
     def course(self, path: str, rows: tuple[Row, ...]) -> Course:
         """That of this path, or a new one where the rows are others."""

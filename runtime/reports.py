@@ -51,10 +51,7 @@ class Errors:
     @classmethod
     def of(cls, system: System) -> Errors:
         """Those of this runtime."""
-        found: Errors | None = system.shared.get(cls)
-        if found is None:
-            found = system.shared[cls] = cls(lambda: system.now())
-        return found
+        return system.only(cls, lambda: cls(lambda: system.now()))
 
     def report_to(self, *collectors: Collector) -> None:
         """Let these have the reports. Raises SpecError for what is no collector."""

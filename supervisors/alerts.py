@@ -85,7 +85,7 @@ def raise_alert(
         value=value,
         limit=limit,
     )
-    _remembered(system).append(alert)
+    system.only(_Last, _Last).alerts.append(alert)
     system.events.emit(alert)
     logger.bind(actor=path).log(level, "{}: {}", alert.kind, alert.message)
     system.topics.publish(ALERTS, alert)
@@ -121,10 +121,7 @@ class _Repeats:
     @classmethod
     def of(cls, system: System) -> _Repeats:
         """Those of one runtime."""
-        found: _Repeats | None = system.shared.get(cls)
-        if found is None:
-            found = system.shared[cls] = cls()
-        return found
+        return system.only(cls, cls)
 
     def more(self, key: tuple[str, str], now: float) -> int | None:
         """It is there again: how many were held back, or None if it is too soon to tell."""
@@ -147,12 +144,12 @@ def _root_of(error: BaseException) -> BaseException:
 
 def last_alerts(system: System, last: int = KEPT) -> list[AlertRaised]:
     """The last alerts of a runtime, oldest first; at most 100 are remembered."""
-    alerts = list(_remembered(system))
+    alerts = list(system.only(_Last, _Last).alerts)
     return alerts[-last:] if last > 0 else []
 
 
-def _remembered(system: System) -> deque[AlertRaised]:
-    found: deque[AlertRaised] | None = system.shared.get(AlertRaised)
-    if found is None:
-        found = system.shared[AlertRaised] = deque(maxlen=KEPT)
-    return found
+class _Last:
+    """Those of one runtime."""
+
+    def __init__(self) -> None:
+        self.alerts: deque[AlertRaised] = deque(maxlen=KEPT)

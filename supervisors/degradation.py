@@ -80,10 +80,7 @@ class Degradation:
     @classmethod
     def of(cls, system: System) -> Degradation:
         """That of this system; made when it is first asked for."""
-        found = system.shared.get(cls)
-        if not isinstance(found, cls):
-            found = system.shared[cls] = cls(system)
-        return found
+        return system.only(cls, lambda: cls(system))
 
     # --- features
 

@@ -96,7 +96,4 @@ class Incoming(Allowance):
     @classmethod
     def of(cls, system: System) -> Incoming:
         """That of this system; made when it is first asked for."""
-        found: Incoming | None = system.shared.get(cls)
-        if found is None:
-            found = system.shared[cls] = cls(MOST_INCOMING)
-        return found
+        return system.only(cls, lambda: cls(MOST_INCOMING))

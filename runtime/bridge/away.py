@@ -27,10 +27,7 @@ class Away:
     @classmethod
     def of(cls, system: System) -> Away:
         """That of this system; made when it is first asked for."""
-        found: Away | None = system.shared.get(cls)
-        if found is None:
-            found = system.shared[cls] = cls()
-        return found
+        return system.only(cls, cls)
 
     def add(self, session: Ref[Any], *, is_used: bool) -> Ref[Any] | None:
         """The client of a session is away; the session that has to end for it, if any."""

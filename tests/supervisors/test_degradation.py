@@ -341,8 +341,9 @@ async def test_a_pinned_quality_stays_until_it_is_released(
 
 
 async def test_a_quality_table_of_ones_own_is_put_in_before_anybody_asks(clock: MockClock, system: System) -> None:
-    system.shared[Degradation] = Degradation(system, Quality((["sound"], ["sound"], ["sound"], []), quiet=1.0))
-    degradation = Degradation.of(system)
+    quality = Quality((["sound"], ["sound"], ["sound"], []), quiet=1.0)
+    degradation = system.only(Degradation, lambda: Degradation(system, quality))
+    assert Degradation.of(system) is degradation
     degradation.declare([Feature("sound")])
     degradation.lower_quality()
     assert degraded(degradation) == ["sound"]
