@@ -109,7 +109,7 @@ def encode_command(command: str, kind: Kind) -> bytes:
     command = command.rstrip("\n")
     if kind == "sh":
         return _lines_for_sh(command)
-    typed = command if _PLAIN.fullmatch(command) else _evaluated(command, kind)
+    typed = command if len(command) <= MAX_LINE and _PLAIN.fullmatch(command) else _evaluated(command, kind)
     return _PASTE[kind] + (_INTRODUCED[kind] + typed).encode("ascii") + _ENTER[kind]
 
 
@@ -134,7 +134,8 @@ def _evaluated(command: str, kind: Kind) -> str:
     """
     if kind == "bash" and _ENDS_IN_BACKSLASH.search(command):
         command = command[:-1]  # else it takes the next command's first line for a part of this one's last
-    quoted = f"eval {_QUOTED_FOR[kind](command)}"
+    word = _QUOTED_FOR[kind](command)
+    quoted = f"eval {word}" if kind == "fish" else rf"\eval {word}"  # whatever alias there is
     has_lines = kind == "bash" and _SEVERAL_LINES.search(command)
     return f"for __ukemi in 1; do {quoted}; done" if has_lines else quoted
 

@@ -36,6 +36,8 @@ from .texts import (
 
 LOOK = 1.0
 """Seconds between looks at a shell whose command has not ended."""
+MOST_UNTOLD = 2
+"""Prompts in a row of which no marker tells the end, before the shell is believed to tell it no more."""
 _NOT_SEARCHED: Final = "the shell's output is not searched for markers"
 
 
@@ -48,12 +50,16 @@ class MarkedCommands(Commands):
         super().__init__(settings)
         self._looking: Any = None
         self._printed_at = 0.0
+        self._held_until = 0.0
+        """Until then, the prompt that comes may be one that an interrupt is about to drop."""
         self._unmarked = Capture()
         """What was printed since a command was typed, until a marker says that it begins."""
         self._has_prompted = False
         """Whether there came what looks like a prompt, in the middle of a command."""
         self._is_prompt_marked = False
         """Whether that was one of the shell's own."""
+        self._prompts_untold = 0
+        """Prompts in a row of which no marker has told the end."""
 
     def _get_ready(self) -> None:
         shell = self._shell
@@ -75,11 +81,20 @@ class MarkedCommands(Commands):
     def execute(self, command: str, timeout: float | None = None, key: str = "") -> CommandResult:
         """See `Commands`. A line that somebody has begun by hand is dropped first, as ^C does it."""
         if self._shell.at_prompt and self._shell.line == "begun":
-            self._shell.at_prompt = False
             self.interrupt()
         if not self._shell.at_prompt:
             self._keep_looking()
         return super().execute(command, timeout, key)
+
+    def interrupt(self) -> None:
+        """As always; where no command runs, the next prompt is waited for: what is typed before may be dropped."""
+        if self._shell.at_prompt:
+            self._shell.at_prompt = False
+            self.ctx.after(AGAIN, self._look_for_prompt)
+        elif self._shell.command == "none":
+            self._held_until = trio.current_time() + AGAIN
+            self.ctx.after(AGAIN, self._next)
+        super().interrupt()
 
     def _look_for_prompt(self) -> None:
         """A prompt of which no marker tells the end: what may stand there is dropped, and it is one all the same."""
@@ -88,7 +103,7 @@ class MarkedCommands(Commands):
             self._next()
 
     def _may_type(self) -> bool:
-        return self._shell.at_prompt
+        return self._shell.at_prompt and trio.current_time() >= self._held_until
 
     def _encoded(self, command: str) -> bytes:
         return encode_command(command, self._shell.kind)
@@ -105,6 +120,8 @@ class MarkedCommands(Commands):
             self._keep_looking()
         elif marker.trusted and marker.kind == "B" and self._shell.command != "none":
             self._has_prompted = self._is_prompt_marked = True
+        if marker.trusted and marker.kind == "B":
+            self._prompts_untold = 0
         super()._met(marker)
 
     def _printed(self, text: bytes) -> None:
@@ -163,8 +180,12 @@ class MarkedCommands(Commands):
             return
         is_at_prompt = posture.has_terminal and posture.edits_line
         if shell.command == "none" and is_at_prompt and not posture.is_replaced:
-            self.interrupt()
-            self.ctx.after(AGAIN, self._look_for_prompt)
+            if shell.has_prompted and self._prompts_untold < MOST_UNTOLD:
+                self._prompts_untold += 1
+                self.interrupt()
+                self.ctx.after(AGAIN, self._look_for_prompt)
+            elif now - self._printed_at >= INTEGRATION_TIMEOUT:
+                self._lose_integration("the shell does not say where its prompts end", "B")
         elif is_at_prompt and self._is_over_unsaid():
             self._over_unsaid()
         else:

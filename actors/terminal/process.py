@@ -262,7 +262,7 @@ class PtyProcess(Actor):
         """Type this as a user does; see `write`. Where no command runs it begins a line, or enters it."""
         self.write(data)
         if data:
-            self._shell.typed_by_hand(entered=not _ENTERS.isdisjoint(data))
+            self._shell.typed_by_hand(entered=not _ENTERS.isdisjoint(data), interrupted=b"\x03" in data)
 
     def resize(self, cols: int, rows: int) -> None:
         """Make the terminal this large, this shell's and the next one's. Rejects a size that no terminal has."""

@@ -228,7 +228,14 @@ class Pty:
         if self._pidfd < 0:
             return
         with trio.move_on_after(_KILLED_BY) as limit:
-            await session.kill(self.pid)
+            try:
+                await session.kill(self.pid)
+            except OSError as error:
+                if error.errno not in (errno.EMFILE, errno.ENFILE):
+                    raise
+                # nothing is left to see the others by: they are killed when this is closed, which makes some room
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+                await self.wait()
         if limit.cancelled_caught:
             left = session.members(self.pid)
             raise TimeoutError(f"processes {left} of session {self.pid} outlived SIGKILL by {_KILLED_BY:g} s")

@@ -59,6 +59,8 @@ class ShellState:
     """Whether the shell marks its commands, and its markers arrive."""
     missed: frozenset[str] = frozenset("BD")
     """The kinds of markers that have to come before a shell that marks nothing is believed to do so again."""
+    has_prompted: bool = False
+    """Whether it has ever told the end of a prompt: that its line editor knows the keys that precede a command."""
     in_prompt: bool = False
     """Whether a prompt has begun, and its end was not told."""
     at_prompt: bool = False
@@ -86,8 +88,10 @@ class ShellState:
         """What the terminal lacks for the shell that it has."""
         return self.choice.mode
 
-    def typed_by_hand(self, *, entered: bool) -> None:
-        """Somebody has typed something, and perhaps entered it."""
+    def typed_by_hand(self, *, entered: bool, interrupted: bool = False) -> None:
+        """Somebody has typed something, and perhaps entered it, or ^C."""
+        if interrupted and self.command != "none":
+            self.interrupted = True
         if self.command == "none" and entered:
             self.line, self.at_prompt = "entered" if self.at_prompt else "ahead", False
         elif self.command == "none":
@@ -98,7 +102,7 @@ class ShellState:
 
         Where none has begun since a line was entered it was only drawn again, and the line is still open.
         """
-        self.was_used = True
+        self.was_used = self.has_prompted = True
         self.at_prompt = self.line not in ("ahead", "entered")
         if self.line in ("ahead", "over"):
             self.line = "entered" if self.line == "ahead" else "empty"

@@ -2,11 +2,9 @@
 whose markers come in part or no more, prompts that are drawn again. As a client of the bridge sees it."""
 
 import os
-import resource
 import shutil
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from ukemi.supervisors.backoff import Backoff
 
 from ..bridge import Bridge, Client, Failed, running_bridge
 from ..expecting import PATIENCE
+from .descriptors import no_descriptor_left
 
 
 @pytest.fixture(params=["bash", "zsh", "fish"])
@@ -378,16 +377,3 @@ async def test_an_interrupt_needs_no_descriptor(client: Client, tmp_path: Path) 
         await client.request("terminal/interrupt", terminal=terminal)
         assert (await client.answer(running))["exitCode"] == 130
     assert (await run(client, terminal, "echo $$"))["output"] == pid
-
-
-@contextmanager
-def no_descriptor_left() -> Iterator[None]:
-    """Let this process open no further file."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    lowest_free = os.dup(0)
-    os.close(lowest_free)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)

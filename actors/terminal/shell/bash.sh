@@ -61,7 +61,7 @@ __ukemi_before() {
     [[ $PWD == "$__ukemi_pwd" ]] || __ukemi_set_P
     builtin printf '%s\e]633;D;%s;%s\a%s' "$__ukemi_P" "$ended" "$__ukemi_nonce" "$__ukemi_A" >/dev/tty
     # The user's own prompt commands, where they follow in the same string, see $? too.
-    [[ $__ukemi_has_arrays ]] || return "$status"
+    return "$status"
 }
 
 __ukemi_set_P() {
@@ -89,12 +89,19 @@ __ukemi_after() {
 
 # A line can be typed: the prompt says where it ends, and the key is bound, whoever has unbound it.
 __ukemi_bind() {
-    [[ $PS1 == *"$__ukemi_end"* ]] || PS1+=$__ukemi_end
+    bind -m "$1" '"\e[200~": bracketed-paste-begin'
     bind -m "$1" -x '"\e[633~": { __ukemi_capture; } 2>/dev/null'
+    [[ $PS1 == *"$__ukemi_end"* ]] || PS1+=$__ukemi_end
 }
 
+# In place of a hook that was moved: keeps $?.
+__ukemi_none() {
+    return $?
+}
+
+# A string stays one: others' hooks (bash-preexec) look for themselves in it.
 __ukemi_hook() {
-    if [[ $__ukemi_has_arrays ]]; then
+    if [[ $__ukemi_has_arrays && ${PROMPT_COMMAND[*]+x} && ${PROMPT_COMMAND@a} == *a* ]]; then
         local -a theirs=()
         local each
         for each in "${PROMPT_COMMAND[@]}"; do
@@ -105,8 +112,8 @@ __ukemi_hook() {
         PROMPT_COMMAND=("$__ukemi_first" "${theirs[@]}" "$__ukemi_last")
     else
         local theirs=${PROMPT_COMMAND-:}
-        theirs=${theirs//"$__ukemi_first"/:}
-        PROMPT_COMMAND=$__ukemi_first$'\n'${theirs//"$__ukemi_last"/:}$'\n'$__ukemi_last
+        theirs=${theirs//"$__ukemi_first"/__ukemi_none}
+        PROMPT_COMMAND=$__ukemi_first$'\n'${theirs//"$__ukemi_last"/__ukemi_none}$'\n'$__ukemi_last
         export -n PROMPT_COMMAND
     fi
 }

@@ -53,11 +53,9 @@ __ukemi_hook() {
         autoload -Uz add-zle-hook-widget
         add-zle-hook-widget line-init __ukemi_line_init
     fi
-    if [[ $widgets[__ukemi_type] != user:__ukemi_type ]]; then
-        zle -N __ukemi_type
-        local keys
-        for keys in emacs viins vicmd; do
-            bindkey -M $keys '\e[633~' __ukemi_type
-        done
-    fi
+    zle -N __ukemi_type
+    local keys
+    for keys in emacs viins vicmd main; do
+        bindkey -M $keys '\e[633~' __ukemi_type 2>/dev/null
+    done
 }

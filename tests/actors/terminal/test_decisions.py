@@ -3,6 +3,7 @@
 import itertools
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -138,6 +139,16 @@ def test_what_is_typed_while_a_command_runs_is_no_line() -> None:
     shell = ShellState(0, command="begun")
     shell.typed_by_hand(entered=True)
     assert shell.line == "empty"
+
+
+@pytest.mark.parametrize("command", ["typed", "begun"])
+def test_an_interrupt_that_is_typed_by_hand_counts_as_one_for_the_command_in_hand(command: Any) -> None:
+    shell = ShellState(0, command=command)
+    shell.typed_by_hand(entered=False, interrupted=True)
+    assert shell.interrupted
+    idle = ShellState(0, at_prompt=True)
+    idle.typed_by_hand(entered=False, interrupted=True)
+    assert not idle.interrupted
 
 
 PROMPT = Posture(is_replaced=False, has_terminal=True, edits_line=True)
