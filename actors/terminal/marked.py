@@ -59,7 +59,7 @@ class MarkedCommands(Commands):
         self._is_prompt_marked = False
         """Whether that was one of the shell's own."""
         self._prompts_untold = 0
-        """Prompts in a row of which no marker has told the end."""
+        """Prompts in a row of which no marker has told the end, though no interrupt can have hit it."""
 
     def _get_ready(self) -> None:
         shell = self._shell
@@ -94,6 +94,7 @@ class MarkedCommands(Commands):
         elif self._shell.command == "none":
             self._held_until = trio.current_time() + AGAIN
             self.ctx.after(AGAIN, self._next)
+        self._prompts_untold = 0
         super().interrupt()
 
     def _look_for_prompt(self) -> None:
@@ -181,8 +182,9 @@ class MarkedCommands(Commands):
         is_at_prompt = posture.has_terminal and posture.edits_line
         if shell.command == "none" and is_at_prompt and not posture.is_replaced:
             if shell.has_prompted and self._prompts_untold < MOST_UNTOLD:
-                self._prompts_untold += 1
+                untold = self._prompts_untold + 1
                 self.interrupt()
+                self._prompts_untold = untold
                 self.ctx.after(AGAIN, self._look_for_prompt)
             elif now - self._printed_at >= INTEGRATION_TIMEOUT:
                 self._lose_integration("the shell does not say where its prompts end", "B")
