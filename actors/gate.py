@@ -129,6 +129,7 @@ class Gate:
             if holds[0].is_wanted:
                 return holds[0]
             holds.popleft().release()
+        self._holds = None  # an empty deque has as much memory as one of many
         return None
 
     @property
@@ -154,6 +155,8 @@ class Gate:
         assert self._holds is not None
         self._holds.remove(hold)
         hold.release()
+        if not self._holds:
+            self._holds = None
 
     def let_go(self, call: Call) -> None:
         """The caller of a message has gone; held back, it is not wanted any more."""
