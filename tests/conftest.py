@@ -2,6 +2,9 @@
 
 import os
 import signal
+from collections.abc import Generator
+
+import pytest
 
 os.environ.setdefault("UKEMI_ENCODE_MESSAGES", "1")
 
@@ -9,3 +12,17 @@ os.environ.setdefault("UKEMI_ENCODE_MESSAGES", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
     signal.signal(number, signal.SIG_DFL)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """Say why a test was skipped in the middle: pytest-trio, which finds that in a group, does not."""
+    try:
+        return (yield)
+    except pytest.skip.Exception as skipped:
+        why = skipped.__context__
+        while isinstance(why, BaseExceptionGroup):
+            why = why.exceptions[0]
+        if isinstance(why, pytest.skip.Exception):
+            raise why from None
+        raise

@@ -79,9 +79,8 @@ async def test_commands_of_every_form_give_their_output_and_exit_code(
         assert (said if output is not None else None, ended) == (output, code), command
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh"], indirect=True)  # fish has none
 async def test_a_here_document_is_one_command(client: Client, tmp_path: Path, shell: str) -> None:
-    if shell == "fish":
-        pytest.skip("fish has no here-documents")
     terminal = await client.terminal(tmp_path, shell=shell)
     assert await run(client, terminal, "cat <<'end'\nit's $HOME\n\n  \"here\"\nend") == (
         'it\'s $HOME\r\n\r\n  "here"\r\n',
