@@ -2,7 +2,6 @@
 whose markers come in part or no more, prompts that are drawn again. As a client of the bridge sees it."""
 
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator
 from itertools import count
@@ -23,18 +22,13 @@ from ukemi.supervisors.backoff import Backoff
 from ..bridge import Bridge, Client, Failed, running_bridge
 from ..expecting import PATIENCE
 from .descriptors import no_descriptor_left
+from .shells import needs, run
 
 
 @pytest.fixture(params=["bash", "zsh", "fish"])
 def shell(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return needs(name)
-
-
-def needs(shell: str) -> str:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    return shell
 
 
 @pytest.fixture
@@ -56,11 +50,6 @@ async def bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
 async def client(bridge: Bridge) -> AsyncIterator[Client]:
     async with bridge.client() as client:
         yield client
-
-
-async def run(client: Client, terminal: str, command: str) -> dict[str, Any]:
-    answer: dict[str, Any] = await client.request("terminal/execute", terminal=terminal, command=command)
-    return answer
 
 
 async def cancelled(client: Client, id: int) -> None:

@@ -1,9 +1,7 @@
 """Users' own settings, and what they do to a shell while it runs: commands still run as they are asked for."""
 
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,6 +10,7 @@ from ukemi.actors.terminal import commands, marked
 
 from ..bridge import Bridge, Client, Failed, running_bridge
 from .descriptors import no_descriptor_left
+from .shells import needs, run
 
 DRAWS, DRAWS_NO_MORE = "\x1b[?2004h", "\x1b[?2004l"
 """What bash's line editor says of pasting."""
@@ -22,12 +21,6 @@ FILES = {"bash": ".bashrc", "zsh": ".zshrc", "fish": ".config/fish/config.fish"}
 def shell(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return needs(name)
-
-
-def needs(shell: str) -> str:
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not installed")
-    return shell
 
 
 @pytest.fixture
@@ -48,11 +41,6 @@ async def terminal_with(client: Client, home: Path, shell: str, settings: str) -
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(settings + "\n")
     return await client.terminal(home, shell=shell)
-
-
-async def run(client: Client, terminal: str, command: str) -> dict[str, Any]:
-    answer: dict[str, Any] = await client.request("terminal/execute", terminal=terminal, command=command)
-    return answer
 
 
 async def runs_commands(client: Client, terminal: str) -> None:
